@@ -20,7 +20,7 @@ use crate::admin::extract::InQuery;
 use crate::admin::worker_views;
 use crate::config::access_log_section::LogTarget;
 use crate::manage::{Placing, PluginManager};
-use crate::proxy::access_log::{Calendar, LogFile};
+use crate::proxy::access_log::{LogFile, rfc3339};
 use crate::proxy::{Backends, DataPlane};
 use sgl_api::{AuditEntry, AuditList, AuditedChange};
 
@@ -201,7 +201,7 @@ impl AuditTicket {
         let writing = tokio::task::spawn_blocking(move || {
             let after = self.audit.things(self.scope);
             self.entry.changed = changes(&self.before, &after);
-            self.entry.time = Calendar::of(SystemTime::now()).rfc3339();
+            self.entry.time = rfc3339(SystemTime::now());
             self.audit.write(self.entry);
         });
         // It panics for nothing that an entry may hold.

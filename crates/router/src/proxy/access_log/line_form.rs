@@ -8,8 +8,8 @@ use http::{HeaderValue, Version};
 use serde::Serialize;
 
 use crate::config::access_log_section::LineForm;
-use crate::proxy::access_log::calendar::Calendar;
 use crate::proxy::access_log::request_account::RequestAccount;
+use crate::proxy::access_log::written_time;
 use crate::proxy::token_usage::TokenUsage;
 use sgl_api::End;
 
@@ -73,7 +73,7 @@ fn json(account: &RequestAccount) -> String {
     let TokenUsage { prompt_tokens, completion_tokens, cached_tokens } = account.tokens;
     let millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     let line = AccessLine {
-        time: Calendar::of(account.time).rfc3339(),
+        time: written_time::rfc3339(account.time),
         client: account.client.to_str().unwrap_or_default(),
         method: account.method.as_str(),
         path: path_of(account),
@@ -112,7 +112,7 @@ fn common(account: &RequestAccount) -> String {
         "{} - {} [{}] {} {} {}",
         account.client.to_str().unwrap_or("-"),
         account.key.as_deref().map_or_else(|| "-".to_owned(), plain),
-        Calendar::of(account.time).common(),
+        written_time::common(account.time),
         quoted(Some(request.as_bytes())),
         account.status,
         account.bytes

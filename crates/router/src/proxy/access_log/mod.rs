@@ -7,13 +7,13 @@
 //! A request whose line is wanted costs a few copies and a push; lines are put into their form and written
 //! on the thread. Without an access log nothing of this happens.
 
-mod calendar;
+mod written_time;
 mod request_account;
 mod line_form;
 mod log_file;
 mod line_writer;
 
-pub(crate) use crate::proxy::access_log::calendar::Calendar;
 pub(crate) use crate::proxy::access_log::line_writer::AccessLog;
 pub(crate) use crate::proxy::access_log::log_file::LogFile;
 pub(crate) use crate::proxy::access_log::request_account::RequestAccount;
+pub(crate) use crate::proxy::access_log::written_time::rfc3339;
