@@ -53,6 +53,9 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("text")
 }
 
+/// Has a router take ports that are free.
+pub const FREE_PORTS: [&str; 6] = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
+
 const SERVE: [&str; 3] = ["serve", "--log-format", "json"];
 
 /// A running router; killed when it is dropped.
@@ -90,8 +93,7 @@ impl Process {
 
     async fn spawn(mut command: Command, arguments: &[&str]) -> (Self, Vec<String>) {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
-        command.args(arguments).args(ports).stdout(Stdio::null());
+        command.args(arguments).args(FREE_PORTS).stdout(Stdio::null());
         let (send, log) = mpsc::unbounded_channel();
         let child = command.spawn().expect("the binary");
         let mut process = Self { child, data: nowhere, admin: nowhere, log };

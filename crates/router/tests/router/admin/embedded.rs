@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sgl_testkit::client::{call, get, with_method};
 use sgl_testkit::modules;
-use sgl_testkit::process::{Process, command, output, stderr, stdout};
+use sgl_testkit::process::{FREE_PORTS, Process, command, output, stderr, stdout};
 use sgl_testkit::small_guests::guest_choosing;
 use sha2::{Digest, Sha256};
 
@@ -170,8 +170,7 @@ async fn faults_of_settings_of_the_policy_name_the_keys_and_the_page() {
         (&["toll", "--policy-config", "kapa=1"], "`kapa`; known: `kappa`, `tokens_per_s`"),
         (&["toll", "--policy-config", "kappa=x"], "`kappa` is `x`; expected a number from 0 to 100"),
     ] {
-        let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
-        let ended = output(command(&[&["serve", "--policy"], flags, &ports].concat())).await;
+        let ended = output(command(&[&["serve", "--policy"], flags, &FREE_PORTS].concat())).await;
         let said = stderr(&ended);
         assert!(ended.status.code() == Some(1) && said.contains(expected), "{expected}: {said}");
     }
@@ -192,9 +191,9 @@ async fn list_of_the_state_directory_makes_no_module_an_embedded_one() {
     std::fs::write(at("state/plugins"), format!("sha256:{}\n{forged}", sha256(forged.as_bytes()))).unwrap();
     output(command(&["plugin", "keygen", &at("key")])).await;
     std::fs::write(at("router.toml"), format!("[[trust]]\nkeys = [{:?}]\n", at("key.pub"))).unwrap();
-    let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
     let ended =
-        output(command(&[&["serve", "--config", &at("router.toml")], &arguments[..], &ports].concat())).await;
+        output(command(&[&["serve", "--config", &at("router.toml")], &arguments[..], &FREE_PORTS].concat()))
+            .await;
     assert!(ended.status.code() == Some(1) && stderr(&ended).contains("sign"), "{}", stderr(&ended));
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sgl_testkit::client::{call, get};
-use sgl_testkit::process::{Process, command, output, stderr, stdout};
+use sgl_testkit::process::{FREE_PORTS, Process, command, output, stderr, stdout};
 use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::waits::soon;
 
@@ -230,9 +230,8 @@ async fn kept_plugin_whose_key_is_gone_is_refused_at_the_next_start() {
     assert_eq!(provenance["origin"]["kind"], "push");
     router.kill();
     std::fs::remove_file(stage.at("keys/one.pub")).unwrap();
-    let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
     let mut serve = command(&["serve", "--config", &stage.at("router.toml"), "--state-dir", &state]);
-    serve.args(ports).args(["--policy", "p"]);
+    serve.args(FREE_PORTS).args(["--policy", "p"]);
     let ended = output(serve).await;
     let said = stderr(&ended);
     assert_eq!(ended.status.code(), Some(1));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use sgl_testkit::client::{TestClient, call, get};
-use sgl_testkit::process::{Process, command, output, stderr};
+use sgl_testkit::process::{FREE_PORTS, Process, command, output, stderr};
 use sgl_testkit::small_guests::{BASICS, guest_choosing};
 
 use crate::admin::api::{options, put};
@@ -69,20 +69,9 @@ async fn bad_file_of_the_policy_is_named_and_the_router_does_not_start() {
     router.kill();
     let bad = module_of(root.path(), &kept);
     std::fs::write(&bad, "nonsense").unwrap();
-    let ended = output(command(&[
-        "serve",
-        "--port",
-        "0",
-        "--prometheus-port",
-        "0",
-        "--admin-port",
-        "0",
-        "--state-dir",
-        dir,
-        "--policy",
-        "p",
-    ]))
-    .await;
+    let mut command = command(&["serve", "--state-dir", dir, "--policy", "p"]);
+    command.args(FREE_PORTS);
+    let ended = output(command).await;
     assert_eq!(ended.status.code(), Some(1));
     assert!(stderr(&ended).contains(bad.to_str().unwrap()), "{}", stderr(&ended));
     let mut router = Process::serve(&["--state-dir", dir, "--policy", "q"]).await;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 use sgl_testkit::client::{call, get};
-use sgl_testkit::process::{Process, command, output, stderr};
+use sgl_testkit::process::{FREE_PORTS, Process, command, output, stderr};
 use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::waits::{soon, until};
 use tokio::task::spawn_blocking;
@@ -63,8 +63,8 @@ async fn pipe_for_decision_records_is_named_and_not_waited_for() {
     let file = root.path().join("records");
     pipe(&file);
     let records = ["--record-sample", "1", "--record-file", file.to_str().unwrap()];
-    let mut command = command(&["serve", "--port", "0", "--prometheus-port", "0", "--admin-port", "0"]);
-    command.args(records);
+    let mut command = command(&["serve"]);
+    command.args(FREE_PORTS).args(records);
     let ended = soon(output(command)).await;
     assert_eq!(ended.status.code(), Some(1));
     let why = stderr(&ended);
@@ -102,9 +102,8 @@ async fn router_starts_beside_bad_files_unless_one_is_its_policy() {
         ("settings", "max_memory_bytes"),
         ("none", "policy"),
     ] {
-        let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
         let mut command = command(&["serve", "--plugin-dir", plugins, "--policy", policy]);
-        command.args(ports);
+        command.args(FREE_PORTS);
         let ended = output(command).await;
         assert_eq!(ended.status.code(), Some(1), "{policy}");
         assert!(stderr(&ended).contains(why), "{policy}: {}", stderr(&ended));

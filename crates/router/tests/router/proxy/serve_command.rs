@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use sgl_testkit::client::{TestClient, call, chat, get, piece};
-use sgl_testkit::process::{Process, command, output, stderr};
+use sgl_testkit::process::{FREE_PORTS, Process, command, output, stderr};
 use sgl_testkit::upstream;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
@@ -73,10 +73,9 @@ async fn router_is_not_ready_but_still_accepts_in_the_delay_after_sigterm() {
 async fn log_in_a_file_has_no_colours_and_a_word_that_is_no_level_is_refused() {
     let worker = Upstream::saying("ok").await;
     let url = worker.url();
-    let ports = ["--port", "0", "--prometheus-port", "0", "--admin-port", "0"];
     let mut child =
         command(&["serve", "--log-level", "warning,sglang_router_rs=info", "--worker-urls", &url])
-            .args(ports)
+            .args(FREE_PORTS)
             .spawn()
             .unwrap();
     let mut log = BufReader::new(child.stderr.take().expect("piped"));
@@ -189,7 +188,7 @@ async fn signal_while_plugins_are_loaded_ends_the_router_before_it_serves() {
     }
     let mut command =
         command(&["serve", "--log-format", "json", "--plugin-dir", dir.path().to_str().unwrap()]);
-    command.args(["--port", "0", "--prometheus-port", "0", "--admin-port", "0"]);
+    command.args(FREE_PORTS);
     let ended = spawn_blocking(move || {
         let mut child = command.spawn().unwrap();
         let pid = child.id().to_string();

@@ -11,7 +11,7 @@ use sgl_testkit::process::Process;
 use sgl_testkit::small_guests::guest_choosing;
 
 use crate::registries::docker_registry::DockerRegistry;
-use crate::registries::false_registry::{FalseRegistry, manifest_of, sending_to, with_status};
+use crate::registries::false_registry::{FalseRegistry, holding, sending_to, with_status};
 use crate::registries::token_server::{REFRESH_TOKEN, TokenServer, USER};
 use crate::registries::{done, module, plugin_with, refused, text};
 
@@ -111,11 +111,7 @@ async fn what_authorizes_a_request_goes_to_nobody_else() {
             answer.headers_mut().insert("www-authenticate", "Basic realm=\"r\"".parse().unwrap());
             return answer;
         }
-        match what {
-            "GET /v2/p/manifests/1" => with_status(200, manifest_of(&wasm)),
-            what if what == format!("GET /v2/p/blobs/{digest}") => sending_to(&location),
-            _ => with_status(404, "no"),
-        }
+        if what == format!("GET /v2/p/blobs/{digest}") { sending_to(&location) } else { holding(&wasm, what) }
     })
     .await;
     let dir = tempfile::tempdir().unwrap();
@@ -132,18 +128,14 @@ async fn token_for_everybody_is_asked_for_once_and_without_credentials() {
     let tokens = FalseRegistry::answering(|_, _, _| with_status(200, r#"{"token": "for everybody"}"#)).await;
     let wasm = guest_choosing(0);
     let realm = format!("Bearer realm=\"http://{}/token\",service=\"s\"", tokens.address);
-    let (blob, served) = (format!("GET /v2/p/blobs/{}", Sha256Digest::of(&wasm)), wasm.clone());
+    let served = wasm.clone();
     let registry = FalseRegistry::answering(move |what, _, headers| {
         if headers.get("authorization").is_none_or(|shown| shown != "Bearer for everybody") {
             let mut answer = with_status(401, "who?");
             answer.headers_mut().insert("www-authenticate", realm.parse().unwrap());
             return answer;
         }
-        match what {
-            "GET /v2/p/manifests/1" => with_status(200, manifest_of(&served)),
-            what if what == blob => with_status(200, served.clone()),
-            _ => with_status(404, "no"),
-        }
+        holding(&served, what)
     })
     .await;
     let dir = tempfile::tempdir().unwrap();

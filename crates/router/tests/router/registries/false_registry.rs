@@ -67,6 +67,17 @@ pub(crate) fn sending_to(location: &str) -> Response {
     Response::builder().status(307).header("location", location).body(Body::empty()).expect("an answer")
 }
 
+/// What a registry answers that holds one module, as `p:1`.
+pub(crate) fn holding(wasm: &[u8], what: &str) -> Response {
+    match what {
+        "GET /v2/p/manifests/1" => with_status(200, manifest_of(wasm)),
+        what if what == format!("GET /v2/p/blobs/{}", Sha256Digest::of(wasm)) => {
+            with_status(200, wasm.to_vec())
+        }
+        _ => with_status(404, "no"),
+    }
+}
+
 /// A manifest of a module.
 pub(crate) fn manifest_of(wasm: &[u8]) -> String {
     let (layer, config) = (Sha256Digest::of(wasm), Sha256Digest::of(b"{}"));

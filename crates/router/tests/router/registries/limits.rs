@@ -5,11 +5,10 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
-use sgl_oci::Sha256Digest;
 use sgl_testkit::small_guests::guest_choosing;
 use tokio::net::TcpListener;
 
-use crate::registries::false_registry::{FalseRegistry, manifest_of, sending_to, with_status};
+use crate::registries::false_registry::{FalseRegistry, holding, manifest_of, sending_to, with_status};
 use crate::registries::{done, refused, text};
 
 #[tokio::test]
@@ -89,12 +88,8 @@ async fn registry_may_send_elsewhere_but_not_without_tls_and_not_for_ever() {
 async fn fault_of_a_registry_that_passes_is_asked_again_and_another_is_not() {
     let wasm = guest_choosing(0);
     let served = wasm.clone();
-    let blob = format!("GET /v2/p/blobs/{}", Sha256Digest::of(&wasm));
-    let flaky = FalseRegistry::answering(move |what, before, _| match what {
-        _ if before < 2 => with_status(503, "not now"),
-        "GET /v2/p/manifests/1" => with_status(200, manifest_of(&served)),
-        what if what == blob => with_status(200, served.clone()),
-        _ => with_status(404, "no"),
+    let flaky = FalseRegistry::answering(move |what, before, _| {
+        if before < 2 { with_status(503, "not now") } else { holding(&served, what) }
     })
     .await;
     let dir = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use sgl_testkit::process::{binary, command, output, stderr, stdout};
+use sgl_testkit::process::{FREE_PORTS, binary, command, output, stderr, stdout};
 
 /// Runs `plugin` with these variables; gives exit code, standard output and standard error.
 async fn plugin_with(variables: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
@@ -53,15 +53,7 @@ async fn refused(arguments: &[&str], code: i32) -> String {
 /// Starts a router that is to be refused; gives what it says. One that serves all the same is ended.
 async fn start_refused(arguments: &[&str]) -> String {
     let mut command = Command::new("timeout");
-    command.arg("30").arg(binary()).args([
-        "serve",
-        "--port",
-        "0",
-        "--prometheus-port",
-        "0",
-        "--admin-port",
-        "0",
-    ]);
+    command.arg("30").arg(binary()).arg("serve").args(FREE_PORTS);
     command.args(arguments);
     let ended = output(command).await;
     assert!(!ended.status.success(), "{}", stderr(&ended));
