@@ -1,6 +1,6 @@
 //! The plugins of the configuration, and how they follow it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -168,10 +168,9 @@ impl ConfiguredPlugins {
     fn gone(&self, config: &CheckedConfig) -> Vec<(String, String)> {
         // Settings that cannot be read remove nothing.
         let is_faulty = |file: &str| config.faulty_plugins.iter().any(|faulty| faulty.file == shown(file));
-        let names: BTreeMap<&str, ()> =
-            config.plugins.iter().map(|plugin| (plugin.name.as_str(), ())).collect();
+        let names: BTreeSet<&str> = config.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
         let mut gone = self.manager.files().names();
-        gone.retain(|(name, file)| !names.contains_key(name.as_str()) && !is_faulty(file));
+        gone.retain(|(name, file)| !names.contains(name.as_str()) && !is_faulty(file));
         gone
     }
 }
