@@ -121,6 +121,7 @@ mod single;
 mod staged_pair;
 mod pair;
 mod answering;
+mod surroundings;
 mod service;
 mod preface;
 mod protocols;

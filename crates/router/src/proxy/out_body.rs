@@ -50,10 +50,8 @@ impl OutBody {
 
     /// Has the end told.
     pub(crate) fn watch(&mut self, mut watched: WatchedRequest) {
-        if let BodySource::Passed(passed) = &self.source
-            && let Some(account) = watched.account()
-        {
-            account.key = passed.key();
+        if let BodySource::Passed(passed) = &self.source {
+            watched.account().key = passed.key();
         }
         self.watched = Some(watched);
     }
@@ -101,7 +99,8 @@ impl Body for OutBody {
 impl Drop for OutBody {
     /// Here, since hyper does not ask for more than it needs.
     fn drop(&mut self) {
-        let Some(account) = self.watched.as_mut().and_then(WatchedRequest::account) else { return };
+        let Some(watched) = &mut self.watched else { return };
+        let account = watched.account();
         match &self.source {
             BodySource::Own(_) if account.error.is_some() => account.end = End::NoAnswer,
             BodySource::Own(_) => account.end = End::Complete,

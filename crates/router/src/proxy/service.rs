@@ -19,15 +19,14 @@ use crate::proxy::inbound::Inbound;
 use crate::proxy::measures::Measures;
 use crate::proxy::out_body::OutBody;
 use crate::proxy::proxy_error::{MAX_HEADER_BYTES, MAX_HEADERS, OwnError, ProxyError, ToldStatus};
-use crate::proxy::request_id::REQUEST_ID;
 use crate::proxy::route::Route;
 use crate::proxy::sessions::finish_session;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::surroundings::Surroundings;
 use crate::proxy::traces::RequestTrace;
-use crate::proxy::watched_request::WatchedRequest;
 use crate::proxy::worker_door::WorkerDoor;
-use crate::proxy::{admission, answering, body, cors, proxy_error, request_id};
+use crate::proxy::{admission, answering, body, proxy_error};
 use sglang_router_rs::core::{FleetWorker, Worker};
 
 /// Answers a request, whatever it is.
@@ -35,46 +34,21 @@ use sglang_router_rs::core::{FleetWorker, Worker};
 /// # Cancel safety
 ///
 /// Dropping the future ends the request, at its worker too.
-pub(crate) async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response<OutBody> {
+pub(crate) async fn handle(client: Arc<Client>, mut request: Request<Incoming>) -> Response<OutBody> {
     let started = Instant::now();
     client.begin(started);
-    let calls = &client.proxy().settings().calls;
-    if calls.cors.is_none() && calls.request_ids.is_none() && !client.proxy().watches() {
-        return routed(&client, request, started).await;
-    }
-    // Boxed: requests need no room for it where there is nothing around them.
-    Box::pin(surrounded(&client, request, started)).await
-}
-
-/// Answers a request, with an id, with what browsers are to be told, with a trace and a line in the access log,
-/// where that is configured.
-async fn surrounded(
-    client: &Arc<Client>,
-    mut request: Request<Incoming>,
-    started: Instant,
-) -> Response<OutBody> {
-    let calls = &client.proxy().settings().calls;
-    let id = calls.request_ids.as_ref().map(|names| request_id::assigned(names, request.headers_mut()));
-    let mut watched = WatchedRequest::begin(client, &mut request, started);
-    let allowed = calls.cors.as_ref().map(|origins| cors::allowed(origins, request.headers()));
-    let mut response = match allowed {
-        Some(allowed) if cors::is_preflight(&request) => {
-            let route = routed_to(client.proxy(), request.uri().path());
-            let methods = route.map_or(Route::Listed.methods(), Route::methods);
-            own(client, cors::preflight(allowed, methods, request.headers()))
-        }
-        allowed => {
-            let mut response = routed(client, request, started).await;
-            if let Some(allowed) = allowed {
-                cors::tell(allowed, response.headers_mut());
-            }
-            response
-        }
+    let mut surroundings = Surroundings::of(&client, &mut request, started);
+    let methods = || {
+        let route = routed_to(client.proxy(), request.uri().path());
+        route.map_or(Route::Listed.methods(), Route::methods)
     };
-    response.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
-    if let Some(mut watched) = watched.take() {
-        watched.answered(&response);
-        response.body_mut().watch(watched);
+    let preflight = surroundings.as_mut().and_then(|around| around.preflight(&request, methods));
+    let mut response = match preflight {
+        Some(answer) => own(&client, answer),
+        None => routed(&client, request, started).await,
+    };
+    if let Some(surroundings) = surroundings {
+        surroundings.finish(&mut response);
     }
     response
 }

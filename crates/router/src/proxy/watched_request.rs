@@ -18,8 +18,8 @@ use crate::proxy::traces::RequestTrace;
 /// Follows a request to its end. If it is dropped before its answer, the client has hung up.
 #[derive(Debug)]
 pub(crate) struct WatchedRequest {
-    /// `None` once it was told of.
-    account: Option<Box<RequestAccount>>,
+    /// Boxed, since an answer changes hands often on its way to hyper.
+    account: Box<RequestAccount>,
     proxy: Arc<DataPlane>,
     trace: Option<Arc<RequestTrace>>,
 }
@@ -29,8 +29,9 @@ impl WatchedRequest {
     /// then on.
     pub(crate) fn begin(client: &Client, request: &mut Request<Incoming>, started: Instant) -> Option<Self> {
         let proxy = client.proxy();
-        let trace = proxy.tracer().filter(|_| !is_probe(request.uri().path()));
-        let trace = trace.and_then(|tracer| tracer.begin(request.headers_mut(), started));
+        let trace = proxy.tracer().and_then(|tracer| tracer.begin(request.headers_mut(), started));
+        // Looked at last, since few are sampled.
+        let trace = trace.filter(|_| !is_probe(request.uri().path()));
         if trace.is_none() && proxy.access_log().is_none() {
             return None;
         }
@@ -38,12 +39,12 @@ impl WatchedRequest {
             request.extensions_mut().insert(Arc::clone(trace));
         }
         let account = RequestAccount::begin(started, client.forwarded_for().clone(), request);
-        Some(Self { account: Some(Box::new(account)), proxy: Arc::clone(proxy), trace })
+        Some(Self { account: Box::new(account), proxy: Arc::clone(proxy), trace })
     }
 
     /// The head of the answer is there.
     pub(crate) fn answered<B>(&mut self, response: &Response<B>) {
-        let Some(account) = &mut self.account else { return };
+        let account = &mut self.account;
         let (extensions, headers) = (response.extensions(), response.headers());
         account.status = response.status().as_u16();
         account.told_status = extensions.get::<ToldStatus>().map(|told| told.0);
@@ -54,13 +55,13 @@ impl WatchedRequest {
     }
 
     /// What is known of the request, to add to.
-    pub(crate) fn account(&mut self) -> Option<&mut RequestAccount> {
-        self.account.as_deref_mut()
+    pub(crate) fn account(&mut self) -> &mut RequestAccount {
+        &mut self.account
     }
 
     /// A piece of the answer's body came, of so many bytes.
     pub(crate) fn piece(&mut self, bytes: usize) {
-        let Some(account) = &mut self.account else { return };
+        let account = &mut self.account;
         account.bytes += bytes as u64;
         if account.first_byte.is_none() {
             account.first_byte = Some(account.started.elapsed());
@@ -70,13 +71,12 @@ impl WatchedRequest {
 
 impl Drop for WatchedRequest {
     fn drop(&mut self) {
-        let Some(mut account) = self.account.take() else { return };
-        account.duration = account.started.elapsed();
+        self.account.duration = self.account.started.elapsed();
         if let Some((trace, tracer)) = self.trace.as_ref().zip(self.proxy.tracer()) {
-            trace.finish(&account, tracer);
+            trace.finish(&self.account, tracer);
         }
         if let Some(log) = self.proxy.access_log() {
-            log.write(account);
+            log.write(&self.account);
         }
     }
 }

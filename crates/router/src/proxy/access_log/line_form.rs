@@ -1,7 +1,7 @@
 //! How a line looks.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use http::{HeaderValue, Version};
@@ -9,14 +9,14 @@ use serde::Serialize;
 
 use crate::config::access_log_section::LineForm;
 use crate::proxy::access_log::request_account::RequestAccount;
-use crate::proxy::access_log::written_time;
+use crate::proxy::access_log::written_time::LineClock;
 use crate::proxy::token_usage::TokenUsage;
 use sgl_api::End;
 
 /// A line of [`LineForm::Json`].
 #[derive(Serialize)]
 struct AccessLine<'a> {
-    time: String,
+    time: &'a str,
     client: &'a str,
     method: &'a str,
     path: &'a str,
@@ -53,27 +53,35 @@ struct AccessLine<'a> {
     referer: Option<&'a str>,
 }
 
-/// The line of a request, with its end.
-pub(crate) fn line(form: LineForm, account: &RequestAccount) -> String {
-    let mut line = match form {
-        LineForm::Json => json(account),
-        LineForm::Common => common(account),
+/// Adds the line of a request, with its end.
+pub(in crate::proxy::access_log) fn write_line(
+    form: LineForm,
+    clock: &mut LineClock,
+    account: &RequestAccount,
+    text: &mut Vec<u8>,
+) {
+    let time = clock.of(form, account.time);
+    match form {
+        LineForm::Json => write_json(time, account, text),
+        LineForm::Common => write_common(time, account, text),
         LineForm::Combined => {
-            let of = |value: &Option<HeaderValue>| quoted(value.as_ref().map(HeaderValue::as_bytes));
-            format!("{} {} {}", common(account), of(&account.referer), of(&account.user_agent))
+            write_common(time, account, text);
+            for header in [&account.referer, &account.user_agent] {
+                text.push(b' ');
+                write_quoted(header.as_ref().map_or(b"".as_slice(), HeaderValue::as_bytes), text);
+            }
         }
-    };
-    line.push('\n');
-    line
+    }
+    text.push(b'\n');
 }
 
-fn json(account: &RequestAccount) -> String {
-    let (agent, referer) = (text(&account.user_agent), text(&account.referer));
-    let (id, parent) = (text(&account.request_id), text(&account.traceparent));
+fn write_json(time: &str, account: &RequestAccount, text: &mut Vec<u8>) {
+    let (agent, referer) = (header_text(&account.user_agent), header_text(&account.referer));
+    let (id, parent) = (header_text(&account.request_id), header_text(&account.traceparent));
     let TokenUsage { prompt_tokens, completion_tokens, cached_tokens } = account.tokens;
     let millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     let line = AccessLine {
-        time: written_time::rfc3339(account.time),
+        time,
         client: account.client.to_str().unwrap_or_default(),
         method: account.method.as_str(),
         path: path_of(account),
@@ -96,27 +104,32 @@ fn json(account: &RequestAccount) -> String {
         user_agent: agent.as_deref(),
         referer: referer.as_deref(),
     };
-    // Nothing in it cannot be written.
-    serde_json::to_string(&line).unwrap_or_default()
+    // Nothing in it cannot be written, and a vector takes everything.
+    let _ = serde_json::to_writer(text, &line);
 }
 
 /// A header as text, whatever it holds.
-fn text(value: &Option<HeaderValue>) -> Option<Cow<'_, str>> {
+fn header_text(value: &Option<HeaderValue>) -> Option<Cow<'_, str>> {
     value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()))
 }
 
 /// The Common Log Format of web servers.
-fn common(account: &RequestAccount) -> String {
-    let request = format!("{} {} {}", account.method, path_of(account), protocol(account.version));
-    format!(
-        "{} - {} [{}] {} {} {}",
-        account.client.to_str().unwrap_or("-"),
-        account.key.as_deref().map_or_else(|| "-".to_owned(), plain),
-        written_time::common(account.time),
-        quoted(Some(request.as_bytes())),
-        account.status,
-        account.bytes
-    )
+fn write_common(time: &str, account: &RequestAccount, text: &mut Vec<u8>) {
+    text.extend_from_slice(account.client.as_bytes());
+    text.extend_from_slice(b" - ");
+    match &account.key {
+        Some(key) => {
+            text.extend(key.bytes().map(|byte| if matches!(byte, b' ' | b'"') { b'_' } else { byte }))
+        }
+        None => text.push(b'-'),
+    }
+    text.extend_from_slice(b" [");
+    text.extend_from_slice(time.as_bytes());
+    text.extend_from_slice(b"] \"");
+    let request = [account.method.as_str(), " ", path_of(account), " ", protocol(account.version)];
+    request.iter().for_each(|part| write_escaped(part.as_bytes(), text));
+    // A vector takes everything.
+    let _ = write!(text, "\" {} {}", account.status, account.bytes);
 }
 
 fn path_of(account: &RequestAccount) -> &str {
@@ -131,23 +144,21 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// A name without what separates fields.
-fn plain(name: &str) -> String {
-    name.replace([' ', '"'], "_")
+/// Text in quotes; `"-"` for nothing.
+fn write_quoted(quoted: &[u8], text: &mut Vec<u8>) {
+    text.push(b'"');
+    write_escaped(if quoted.is_empty() { b"-" } else { quoted }, text);
+    text.push(b'"');
 }
 
-/// Text in quotes, with all escaped that could end it or the line, as nginx does; `"-"` for nothing.
-fn quoted(text: Option<&[u8]>) -> String {
-    let mut quoted = String::from('"');
-    match text {
-        None | Some([]) => quoted.push('-'),
-        Some(text) => text.iter().for_each(|byte| match byte {
-            b'"' | b'\\' | 0..0x20 | 0x7f.. => drop(write!(quoted, "\\x{byte:02X}")),
-            byte => quoted.push(char::from(*byte)),
-        }),
+/// Text with all escaped that could end it or the line, as nginx does.
+fn write_escaped(escaped: &[u8], text: &mut Vec<u8>) {
+    for byte in escaped {
+        match byte {
+            b'"' | b'\\' | 0..0x20 | 0x7f.. => drop(write!(text, "\\x{byte:02X}")),
+            byte => text.push(*byte),
+        }
     }
-    quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]
@@ -178,6 +189,12 @@ mod tests {
         account.key = Some("team a".into());
         account.end = End::Complete;
         account
+    }
+
+    fn line(form: LineForm, account: &RequestAccount) -> String {
+        let mut text = Vec::new();
+        write_line(form, &mut LineClock::default(), account, &mut text);
+        String::from_utf8(text).unwrap()
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! The access log: a line for each request, for those who look at requests and not at decisions.
 //!
 //! ```text
-//!  answer's end ─ RequestAccount ─► bounded queue ─► thread `sgl-access-log` ─ line form ─► file, stdout
+//!  answer's end ─ RequestAccount ─ line form ─► buffer of the thread ─► thread `sgl-access-log` ─► file, stdout
 //! ```
 //!
-//! A request whose line is wanted costs a few copies and a push; lines are put into their form and written
-//! on the thread. Without an access log nothing of this happens.
+//! A request whose line is wanted costs a few copies and its line; lines are gathered and written on a thread
+//! of their own. Without an access log nothing of this happens.
 
 mod written_time;
 mod request_account;
 mod line_form;
+mod line_buffers;
 mod log_file;
 mod line_writer;
 

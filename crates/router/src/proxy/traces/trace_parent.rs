@@ -50,9 +50,24 @@ impl TraceParent {
 
     /// The header that tells of it.
     pub(crate) fn header(self) -> HeaderValue {
-        let value = format!("00-{}-{}-{:02x}", self.trace, self.span, u8::from(self.is_sampled));
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let (_, digits) = text.split_at_mut(3);
+        let (trace, digits) = digits.split_at_mut(33);
+        let (span, flags) = digits.split_at_mut(17);
+        write_hex(&self.trace.to_bytes(), trace);
+        write_hex(&self.span.to_bytes(), span);
+        write_hex(&[u8::from(self.is_sampled)], flags);
         // It is made of digits.
-        HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""))
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+/// Two digits for each byte. Formatting takes ten times as long, for a header of every request.
+fn write_hex(bytes: &[u8], text: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or(b'0');
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
     }
 }
 
