@@ -13,12 +13,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 class Engine:
     """A running engine."""
 
-    def __init__(self, stack, directory, kind, *flags, port=None):
+    def __init__(self, stack, directory, kind, *flags, port=None, variables=None):
         self.port, self.kind, self.ended = port or free_port(), kind, False
         self.url = f"http://127.0.0.1:{self.port}"
         command = [os.path.join(HERE, "start.sh"), directory, kind, str(self.port), *flags]
         began = time.monotonic()
-        started = subprocess.run(command, capture_output=True, text=True)
+        started = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(variables or {})})
         assert started.returncode == 0, f"{kind} did not start:\n{started.stderr}"
         self.pid = int(started.stdout)
         stack.callback(self.end)

@@ -22,6 +22,7 @@ from ends import compare_ends, cut_off, drained
 from engine import HERE, Engine
 from harness import CHAT, Router, all_at_once, ask, chat, connect, main, run, send, wait_for, whole
 from outcomes import Outcomes
+from pairs import Pairs
 from prediction import Prediction
 from ranks import Ranks
 from sight import Sight
@@ -31,9 +32,9 @@ TOOL_S = 300
 LONG = 3500
 
 
-class Checks(Prediction, Ranks, Sight, Outcomes):
+class Checks(Prediction, Pairs, Ranks, Sight, Outcomes):
     """Every method named check_… is a check; they run in the order of this file, those of outcomes.py, sight.py,
-    ranks.py and prediction.py first."""
+    ranks.py, pairs.py and prediction.py first."""
 
     def __init__(self, stack, binary, directory, logs):
         self.stack, self.binary, self.directory, self.logs = stack, binary, directory, logs

