@@ -50,6 +50,11 @@ struct Listed {
 }
 
 impl KeptWorkers {
+    /// Whether a state directory has such a file.
+    pub(crate) fn are_in(dir: &Path) -> bool {
+        dir.join(FILE).exists()
+    }
+
     /// Reads the file of a state directory. A bad file is set aside and reported in the log; the router
     /// then starts without its workers.
     pub fn open(dir: &Path) -> Self {

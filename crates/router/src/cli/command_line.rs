@@ -24,6 +24,7 @@ use crate::cli::sim_worker::SimWorkerArgs;
 use crate::cli::simulate::SimulateArgs;
 use crate::cli::status::StatusArgs;
 use crate::cli::top::TopArgs;
+use crate::cli::usage_tips::with_tip;
 use crate::cli::version;
 use crate::cli::worker::WorkerArgs;
 
@@ -83,6 +84,12 @@ pub fn command() -> clap::Command {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
     let mut command = command();
     let arguments = argv::normal(arguments.into_iter().collect(), &command);
-    let matches = command.try_get_matches_from_mut(arguments)?;
+    let matches = command
+        .try_get_matches_from_mut(&arguments)
+        .map_err(|error| if serves(&arguments) { with_tip(error, &arguments) } else { error })?;
     CommandLine::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+fn serves(arguments: &[OsString]) -> bool {
+    arguments.get(1).is_some_and(|command| command == "serve" || command == "launch")
 }

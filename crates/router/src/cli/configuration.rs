@@ -13,6 +13,9 @@ const ADMIN_TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
 
 const WORKER_KEY_VARIABLE: &str = "SGL_ROUTER_WORKER_API_KEY";
 
+/// Variables that are read for what no flag says.
+pub(crate) const VARIABLES: [&str; 2] = [ADMIN_TOKEN_VARIABLE, WORKER_KEY_VARIABLE];
+
 /// The checked configuration: the file, with the flags laid over it.
 ///
 /// # Errors

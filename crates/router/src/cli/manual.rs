@@ -51,13 +51,13 @@ pub enum ManualError {
 /// [`ManualError`] if there is no such command, or the page cannot be written.
 pub fn run(args: &ManualArgs, command: &Command) -> Result<(), ManualError> {
     let mut command = shown(command);
-    command.build();
     let at = |place: String| move |source| ManualError::Write { place, source };
     if let Some(dir) = &args.dir {
         let place = shown_path(dir);
         fs::create_dir_all(dir).map_err(at(place.to_string()))?;
-        return clap_mangen::generate_to(command, dir).map_err(at(place.to_string()));
+        return clap_mangen::generate_to(without_help(command), dir).map_err(at(place.to_string()));
     }
+    command.build();
     let mut page = &command;
     for name in &args.page {
         page = page.find_subcommand(name).ok_or_else(|| {
@@ -68,4 +68,9 @@ pub fn run(args: &ManualArgs, command: &Command) -> Result<(), ManualError> {
     let mut text = Vec::new();
     let written = Man::new(page.clone()).render(&mut text);
     written.and_then(|()| io::stdout().write_all(&text)).map_err(at("the page".to_owned()))
+}
+
+/// The command without the subcommands `help`: each page tells of its command, so they need none.
+fn without_help(command: Command) -> Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help)
 }

@@ -161,8 +161,11 @@ async fn start(factory: &PolicyFactory, config: CheckedConfig) -> Result<Running
 
 /// Warns of what does not keep the router from starting, but is hardly intended.
 fn warn_of_surroundings(config: &CheckedConfig) {
-    for Oddity { file, text, .. } in oddities(config) {
-        tracing::warn!(file, "{text}");
+    for Oddity { key, file, text, .. } in oddities(config) {
+        match file {
+            Some(file) => tracing::warn!(file, "{text}"),
+            None => tracing::warn!("{key}: {text}"),
+        }
     }
     let cache = config.aot_cache.as_deref();
     if let Some((dir, error)) = cache.and_then(|dir| Some((dir, aot_cache::fault(dir)?))) {

@@ -1,15 +1,11 @@
 //! What all flags of `serve` have that is not said at each: a heading in the help, and a variable of the
 //! environment.
 
-use std::ffi::OsString;
-
 use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Command};
 
 use crate::cli::foreign::ForeignArgs;
-
-/// What the names of variables begin with: `--worker-urls` is `SGL_ROUTER_WORKER_URLS`.
-const VARIABLE_PREFIX: &str = "SGL_ROUTER_";
+use crate::cli::variables::{is_link, variable_of};
 
 /// Headings of the help, with the flags below each.
 const GROUPS: [(&str, &[&str]); 12] = [
@@ -136,8 +132,8 @@ const GROUPS: [(&str, &[&str]); 12] = [
 /// Flags whose values may hold commas and spaces: in a variable, each stands in a line of its own.
 const LINES: [&str; 2] = ["policy-config", "plugin"];
 
-/// The command `serve` with a heading and a variable for each flag of this router. Of a flag that is given
-/// twice the last one counts, as other routers have it.
+/// The command `serve` with a heading and a variable for each flag of this router. Of a single
+/// value that is given twice the last one counts, as other routers have it; lists add up.
 pub(crate) fn dress(serve: Command) -> Command {
     let dressed = |flag: Arg| match flag.get_long().map(str::to_owned) {
         Some(name) if !ForeignArgs::is_one(&flag) => with_variable(with_heading(flag, &name), &name),
@@ -171,17 +167,6 @@ fn with_variable(flag: Arg, name: &str) -> Arg {
     }
 }
 
-/// The variable of a flag.
-fn variable_of(name: &str) -> String {
-    format!("{VARIABLE_PREFIX}{}", name.replace('-', "_").to_ascii_uppercase())
-}
-
-/// Kubernetes tells each pod where the services of its namespace are: of a service `sgl-router`, in
-/// `SGL_ROUTER_PORT`, as `tcp://10.0.0.1:30000`. That is not meant for the router.
-fn is_link(name: &str, value: &OsString) -> bool {
-    name == "port" && value.to_str().is_some_and(|value| value.contains("://"))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Args;
@@ -198,12 +183,5 @@ mod tests {
         own.sort_unstable();
         grouped.sort_unstable();
         assert_eq!(own, grouped, "add a new flag to one of the groups in this file");
-    }
-
-    #[test]
-    fn link_of_kubernetes_is_no_port() {
-        assert!(is_link("port", &"tcp://10.0.0.1:30000".into()));
-        assert!(!is_link("port", &"30000".into()));
-        assert!(!is_link("worker-urls", &"http://w".into()), "an address is what other flags take");
     }
 }

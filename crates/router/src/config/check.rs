@@ -20,6 +20,7 @@ use crate::config::checked::{
 };
 use crate::config::compile_section::CompileSection;
 use crate::config::keys_section::KeySettings;
+use crate::config::own_address::check_own_address;
 use crate::config::plugin_set::{PluginSet, PolicyNames};
 use crate::config::requests_section::RequestSettings;
 use crate::config::retry_on::{RetryCondition, RetryOn};
@@ -81,6 +82,7 @@ pub(crate) fn check_all(config: RouterConfig, surroundings: Surroundings<'_>) ->
     let workers = check_workers(&config.workers, &mut faults);
     let sources = check_sources(&config.sources, &mut faults);
     let data_address = check_address("server", &config.server.host, config.server.port, &mut faults);
+    check_own_address(&workers, data_address, &mut faults);
     let metrics_address = check_address("metrics", &config.metrics.host, config.metrics.port, &mut faults);
     let admin_address = check_address("admin", &config.admin.host, config.admin.port, &mut faults);
     let tls = TlsListeners {

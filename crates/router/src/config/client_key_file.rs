@@ -13,6 +13,10 @@ const MAX_BYTES: u64 = 16 << 20;
 /// Bytes of a digest.
 pub(crate) const DIGEST_BYTES: usize = 32;
 
+/// What a table of a key may have.
+const KEYS_OF_A_KEY: &str =
+    "name, sha256, max_concurrent_requests, requests_per_minute and tokens_per_minute";
+
 /// Longest name of a key, in bytes.
 const MAX_NAME_BYTES: usize = 128;
 
@@ -64,13 +68,17 @@ impl ClientKeyEntry {
 ///
 /// What is wrong with it. Nothing of what the file holds is in it but names.
 pub(crate) fn read_client_keys(path: &Path) -> Result<Vec<ClientKeyEntry>, String> {
-    let text = file::read_text(path, MAX_BYTES)
-        .map_err(|error| format!("{} cannot be read: {error}", shown_path(path)))?;
+    let file = shown_path(path);
+    let text = file::read_text(path, MAX_BYTES).map_err(|error| format!("{file} cannot be read: {error}"))?;
+    keys_in(&text).map_err(|error| format!("{file}: {error}"))
+}
+
+fn keys_in(text: &str) -> Result<Vec<ClientKeyEntry>, String> {
     // The text around a fault may be a key that somebody wrote in the wrong place.
-    let file: ClientKeyFile = toml::from_str(&text).map_err(|error| {
+    let file: ClientKeyFile = toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
-        format!("line {line} is not what it should be: [[keys]] with name, sha256 and limits, each once")
+        format!("line {line} is no [[keys]] table with {KEYS_OF_A_KEY}, each once at most")
     })?;
     let (mut names, mut digests) = (BTreeSet::new(), BTreeSet::new());
     for (position, key) in file.keys.iter().enumerate() {
@@ -119,11 +127,16 @@ mod tests {
             (key("a", &digest) + &key("a", &"cd".repeat(32)), "keys[1]: the name \"a\""),
             (key("a", &digest) + &key("b", &digest.to_uppercase()), "keys[1]: \"b\" is the key of another"),
             (key("a", &digest) + "tokens_per_minute = 0\n", "keys[0]: limits"),
-            ("[[keys]]\nname = \"a\"\nkey = \"sk-secret\"\n".to_owned(), "line "),
+            (
+                "[[keys]]\nname = \"a\"\nkey = \"sk-secret\"\n".to_owned(),
+                "line 3 is no [[keys]] table with name, sha256",
+            ),
             ("sk-secret\n".to_owned(), "line 1"),
         ] {
             let told = read(&text).unwrap_err();
-            assert!(told.starts_with(expected) && !told.contains("secret"), "{told}");
+            assert!(!told.contains("secret"), "{told}");
+            let (file, told) = told.split_once(": ").unwrap();
+            assert!(file.ends_with("keys.toml") && told.starts_with(expected), "{told}");
         }
     }
 }

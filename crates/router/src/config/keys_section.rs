@@ -61,7 +61,7 @@ impl KeySettings {
             Some(path) => read_client_keys(path)
                 .map(|keys| (Some(path.clone()), keys))
                 .map_err(|error| {
-                    faults.push(Fault::value("keys.clients_file", error, "a file of clients' keys"))
+                    faults.push(Fault::text("keys.clients_file", None, error));
                 })
                 .ok(),
             None => shown_by_clients.map(|key| (None, vec![worker_key(&key)])),

@@ -32,6 +32,7 @@ pub(crate) mod trace_section;
 mod metrics_section;
 pub(crate) mod router;
 pub(crate) mod near_names;
+mod own_address;
 pub(crate) mod toml_text;
 pub(crate) mod files;
 pub(crate) mod written_keys;

@@ -25,9 +25,25 @@ pub(crate) fn nearest_first(message: &str) -> String {
     sorted().unwrap_or_else(|| message.to_owned())
 }
 
+/// The names that this one may be a slip of, the nearest first: at most a third of it is otherwise.
+pub(crate) fn nearest<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let most = (found.chars().count() / 3).max(1);
+    let mut near: Vec<(usize, &str)> =
+        names.map(|name| (damerau_levenshtein(found, name), name)).filter(|(far, _)| *far <= most).collect();
+    near.sort();
+    near.into_iter().map(|(_, name)| name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slip_of_a_name_is_told_from_another_name() {
+        let names = || ["http://a:8001", "http://a:8002", "http://elsewhere:1"].into_iter();
+        assert_eq!(nearest("http://a:8003", names()), ["http://a:8001", "http://a:8002"]);
+        assert_eq!(nearest("http://quite.another:9", names()), [""; 0]);
+    }
 
     #[test]
     fn name_that_was_meant_comes_first_and_other_faults_stay_as_they_are() {

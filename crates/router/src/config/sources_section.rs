@@ -120,6 +120,13 @@ pub struct SourceSettings {
     pub kubernetes: Option<KubernetesSettings>,
 }
 
+impl SourceSettings {
+    /// True if there is no source.
+    pub(crate) fn are_none(&self) -> bool {
+        self.file.is_none() && self.dns.is_empty() && self.kubernetes.is_none()
+    }
+}
+
 /// A name that is looked up.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -39,7 +39,7 @@ impl KeptPlugin {
 
 /// A file of the directory that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{} is bad: {reason}", shown_path(file))]
+#[error("{}: {reason}", shown_path(file))]
 pub struct BadFile {
     /// Which.
     pub file: PathBuf,

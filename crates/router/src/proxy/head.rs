@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request};
 
 use crate::config::forwarding::Forwarding;
-use crate::proxy::headers::{join_cookies, prepare_request};
+use crate::proxy::headers::{SaidByClient, join_cookies, prepare_request};
 use crate::proxy::target::Target;
 use crate::proxy::traces::{RequestTrace, TRACEPARENT};
 use sgl_upstream::{Outgoing, Payload};
@@ -21,6 +21,8 @@ pub(crate) struct Head {
     pub headers: HeaderMap,
     /// Those that speak to this router.
     own: Vec<(HeaderName, HeaderValue)>,
+    /// Proxies that it came through.
+    hops: usize,
     /// Which of the headers workers get, if not all.
     forwarding: Option<Arc<Forwarding>>,
     /// The trace that workers are told of, if it is sampled.
@@ -34,8 +36,8 @@ impl Head {
         if version == Version::HTTP_2 {
             join_cookies(&mut headers);
         }
-        let own = prepare_request(&mut headers, forwarded_for);
-        Self { method, uri: origin_form(uri), headers, own, forwarding: None, trace: None }
+        let SaidByClient { own, hops } = prepare_request(&mut headers, forwarded_for);
+        Self { method, uri: origin_form(uri), headers, own, hops, forwarding: None, trace: None }
     }
 
     /// The same, of which workers get only what this lets through.
@@ -46,6 +48,11 @@ impl Head {
     /// The same, of which workers are told that it belongs to this trace.
     pub(crate) fn traced(self, trace: Option<Arc<RequestTrace>>) -> Self {
         Self { trace, ..self }
+    }
+
+    /// How many proxies the request came through, as it says itself.
+    pub(crate) fn hops(&self) -> usize {
+        self.hops
     }
 
     /// The trace, if it is sampled.

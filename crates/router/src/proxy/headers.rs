@@ -9,8 +9,21 @@ use sglang_router_rs::policies::HeaderLookup;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// Proxies that a request may have come through, by `x-forwarded-for`. Each router adds one, so a ring of routers
+/// ends here; chains of proxies that are meant are much shorter.
+pub(crate) const MAX_HOPS: usize = 20;
+
 /// What the router's own headers begin with.
 const OWN_PREFIX: &str = "x-sgl-";
+
+/// What a client's request says that is not for workers.
+#[derive(Debug)]
+pub(crate) struct SaidByClient {
+    /// What speaks to this router.
+    pub(crate) own: Vec<(HeaderName, HeaderValue)>,
+    /// How many proxies the request came through before its client's connection.
+    pub(crate) hops: usize,
+}
 
 /// True for headers that concern one connection only (RFC 9110, section 7.6.1). `expect` is answered
 /// by this side.
@@ -79,10 +92,7 @@ pub(crate) fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderV
 /// Takes out what concerns the client's connection only, and adds the client's address. Gives what
 /// speaks to this router: also what `connection` names, since that is for the next hop, and so for
 /// this one.
-pub(crate) fn prepare_request(
-    headers: &mut HeaderMap,
-    client: &HeaderValue,
-) -> Vec<(HeaderName, HeaderValue)> {
+pub(crate) fn prepare_request(headers: &mut HeaderMap, client: &HeaderValue) -> SaidByClient {
     let seen = SeenNames::in_names(headers);
     // Nearly no request has any, and an empty list takes no memory.
     let own = if seen.has_own { own_of(headers) } else { Vec::new() };
@@ -90,14 +100,17 @@ pub(crate) fn prepare_request(
         remove_hop_by_hop(headers);
     }
     let mut before = headers.get_all(&X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).peekable();
+    let mut hops = 0;
     let value = if before.peek().is_none() {
         client.clone()
     } else {
         let all: Vec<&[u8]> = before.chain(std::iter::once(client.as_bytes())).collect();
+        let commas = all.iter().flat_map(|value| value.iter()).filter(|byte| **byte == b',').count();
+        hops = all.len() - 1 + commas;
         HeaderValue::from_maybe_shared(Bytes::from(all.join(&b", "[..]))).unwrap_or_else(|_| client.clone())
     };
     headers.insert(X_FORWARDED_FOR, value);
-    own
+    SaidByClient { own, hops }
 }
 
 /// Makes one header of the several that HTTP/2 may cut `cookie` into (RFC 9113, section 8.2.3).

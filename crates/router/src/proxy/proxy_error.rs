@@ -6,14 +6,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
+use crate::config::engine_calls::engine_call;
 use crate::proxy::client_keys::{KeyLimit, KeyRefusal};
 use crate::proxy::error_body::ToldError;
+use crate::proxy::headers::MAX_HOPS;
 use crate::proxy::model_index::UnknownModel;
 use crate::proxy::pressure::NoRoom;
 use crate::proxy::queue::register::NoPlace;
 use crate::proxy::route::Route;
 use crate::proxy::sessions::NoSession;
 use crate::proxy::shortage::Shortage;
+use crate::proxy::worker_door::WorkerDoor;
 use sglang_router_rs::policies::FailureCause;
 
 /// Seconds after which a client may try again when no worker is there.
@@ -25,6 +28,9 @@ pub(crate) const MAX_HEADERS: usize = 96;
 /// Bytes of their names and values together.
 pub(crate) const MAX_HEADER_BYTES: usize = 64 << 10;
 
+/// What paths begin with that only operators have.
+const OF_OPERATORS: [&str; 3] = ["/v1/plugins", "/v1/policy", "/v1/fanout"];
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Why a request is not answered by a worker.
@@ -32,7 +38,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 #[non_exhaustive]
 pub(crate) enum ProxyError {
     /// No endpoint has this path.
-    #[error("there is no endpoint {path}")]
+    #[error("there is no endpoint {path}{}", where_else(path))]
     NotFound {
         /// The path.
         path: String,
@@ -59,6 +65,15 @@ pub(crate) enum ProxyError {
     /// The client expects what nobody knows of.
     #[error("the header `expect` asks for something else than 100-continue; leave it out")]
     UnknownExpectation,
+    /// It came through more proxies than there are: it goes round in a ring.
+    #[error(
+        "the request came through {hops} proxies (x-forwarded-for), at most {MAX_HOPS} are allowed: a worker of this \
+         router is a router that sends to this one"
+    )]
+    Loop {
+        /// How many.
+        hops: usize,
+    },
     /// The body is too large.
     #[error("the request body is larger than {limit} bytes")]
     TooLarge {
@@ -196,6 +211,7 @@ impl ProxyError {
             Self::TooManyHeaders { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::OriginNotAllowed => StatusCode::FORBIDDEN,
             Self::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
+            Self::Loop { .. } => StatusCode::LOOP_DETECTED,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BrokenBody | Self::InvalidBody { .. } | Self::NoSession(_) => StatusCode::BAD_REQUEST,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
@@ -219,6 +235,7 @@ impl ProxyError {
             Self::TooManyHeaders { .. } => "headers_too_large",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::UnknownExpectation => "expectation_failed",
+            Self::Loop { .. } => "loop_detected",
             Self::TooLarge { .. } => "request_too_large",
             Self::BrokenBody => "request_incomplete",
             Self::SlowBody => "request_timeout",
@@ -294,6 +311,17 @@ impl ProxyError {
             _ => {}
         }
         response
+    }
+}
+
+/// Who has a path that is none of clients.
+fn where_else(path: &str) -> &'static str {
+    if WorkerDoor::is_for(path) {
+        "; operators have it at their own port (admin.port), and here with --client-worker-api"
+    } else if engine_call(path).is_some() || OF_OPERATORS.iter().any(|own| path.starts_with(own)) {
+        "; operators have it at their own port (admin.port)"
+    } else {
+        ""
     }
 }
 
@@ -378,6 +406,20 @@ mod tests {
             "code": "model_not_found",
         }});
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn path_of_operators_is_told_where_it_is() {
+        let told = |path: &str| ProxyError::NotFound { path: path.to_owned() }.to_string();
+        for (path, expected) in [
+            ("/workers", "--client-worker-api"),
+            ("/workers/7", "--client-worker-api"),
+            ("/flush_cache", "admin.port"),
+            ("/v1/plugins/x", "admin.port"),
+        ] {
+            assert!(told(path).contains(expected), "{}", told(path));
+        }
+        assert_eq!(told("/v1/nothing"), "there is no endpoint /v1/nothing");
     }
 
     #[test]

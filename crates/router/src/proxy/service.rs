@@ -14,6 +14,7 @@ use crate::proxy::client_keys::{KeyRing, KeyUse};
 use crate::proxy::clients::Client;
 use crate::proxy::data_plane::DataPlane;
 use crate::proxy::head::Head;
+use crate::proxy::headers::MAX_HOPS;
 use crate::proxy::held_by_answer::HeldByAnswer;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::measures::Measures;
@@ -163,6 +164,9 @@ async fn forwarded(
     let body = body?;
     let forwarding = client.proxy().settings().calls.forwarding.clone();
     let head = Head::new(head, client.forwarded_for()).forwarded_by(forwarding).traced(trace);
+    if head.hops() > MAX_HOPS {
+        return Err(ProxyError::Loop { hops: head.hops() });
+    }
     key.iter().for_each(|key| key.foresee(body.len()));
     let mut inbound =
         Inbound { route, head, body, held, key, started, waits_until: None, waited: Duration::ZERO };

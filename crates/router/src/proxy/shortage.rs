@@ -35,11 +35,14 @@ pub enum Shortage {
     /// No model can be listed yet.
     #[error("no worker has said yet which models it serves")]
     ModelsUnknown,
+    /// Of those that are not draining, none is known to be healthy, and some were not checked yet.
+    #[error("no worker that qualifies is healthy: its first health check is not over yet")]
+    NoneChecked,
 }
 
 impl Shortage {
     /// All of them, at the places of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoneConfigured,
         Self::NoneQualifies,
         Self::AllDraining,
@@ -48,6 +51,7 @@ impl Shortage {
         Self::PolicyChoseNone,
         Self::PolicyInsists,
         Self::ModelsUnknown,
+        Self::NoneChecked,
     ];
 
     /// Why a request of this shape that only `eligible` workers may serve, all if `None`, was placed at
@@ -86,7 +90,7 @@ impl Shortage {
 
     /// The one of two reasons that is told for workers of which either would do.
     fn or_better(self, other: Self) -> Self {
-        let order = [Self::AllFull, Self::NoneHealthy, Self::AllDraining];
+        let order = [Self::AllFull, Self::NoneChecked, Self::NoneHealthy, Self::AllDraining];
         order.into_iter().find(|reason| [self, other].contains(reason)).unwrap_or(other)
     }
 
@@ -94,22 +98,30 @@ impl Shortage {
     fn among<'a>(targets: impl Iterator<Item = &'a Target>) -> Option<Self> {
         let mut why = Self::NoneQualifies;
         for target in targets {
-            let worker = target.worker();
-            why = match why {
-                _ if worker.is_healthy() => return None,
-                _ if target.is_fit() => Self::AllFull,
-                Self::AllFull => Self::AllFull,
-                _ if !worker.is_draining() => Self::NoneHealthy,
-                Self::NoneQualifies => Self::AllDraining,
-                before => before,
-            };
+            if target.worker().is_healthy() {
+                return None;
+            }
+            why = why.or_better(Self::of_one(target));
         }
         Some(why)
     }
 
+    /// Why this one, which is not healthy, cannot be chosen.
+    fn of_one(target: &Target) -> Self {
+        if target.is_fit() {
+            Self::AllFull
+        } else if target.worker().is_draining() {
+            Self::AllDraining
+        } else if target.endpoint().is_judged() {
+            Self::NoneHealthy
+        } else {
+            Self::NoneChecked
+        }
+    }
+
     /// True if it may be over soon, so that waiting may help: a worker comes, or gets well.
     pub fn may_pass(self) -> bool {
-        matches!(self, Self::NoneConfigured | Self::AllDraining | Self::NoneHealthy)
+        matches!(self, Self::NoneConfigured | Self::AllDraining | Self::NoneHealthy | Self::NoneChecked)
     }
 
     /// The word for programs.
@@ -123,6 +135,7 @@ impl Shortage {
             Self::PolicyChoseNone => "policy_chose_none",
             Self::PolicyInsists => "policy_insists",
             Self::ModelsUnknown => "models_unknown",
+            Self::NoneChecked => "none_checked",
         }
     }
 }

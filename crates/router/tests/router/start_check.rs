@@ -143,7 +143,9 @@ async fn what_a_router_does_without_is_a_warning() {
             "{key}: {problem} is not in {warnings:#?}"
         );
     }
-    assert_eq!((code, warnings.len(), &answer["would_start"]), (0, 4, &json!(true)));
+    let nobody = warnings.iter().find(|one| one[0] == "workers").expect("a router without workers");
+    assert!(nobody[1].contains("503") && nobody[2].contains("--worker-urls"), "{nobody:?}");
+    assert_eq!((code, warnings.len(), &answer["would_start"]), (0, 5, &json!(true)));
     // The policy is another matter.
     let (code, answer) = checked(&[&arguments[..], &["--policy", "bad"]].concat()).await;
     assert!(code == 1 && told(&answer["faults"])[0][0].starts_with("plugin bad"), "{answer}");
@@ -168,8 +170,45 @@ async fn state_directory_is_looked_into_also_while_a_router_uses_it() {
     let (code, answer) = checked(&[&of[..], &["pushed"]].concat()).await;
     assert!(code == 1 && told(&answer["faults"])[0][1].contains("its digest is"), "{answer}");
     let (code, answer) = checked(&of[..2]).await;
-    assert!(code == 0 && told(&answer["warnings"])[0][0].contains("pushed"), "{answer}");
+    let warnings = told(&answer["warnings"]);
+    assert!(code == 0 && warnings.iter().any(|one| one[0].contains("pushed")), "{answer}");
     drop(router);
+}
+
+#[tokio::test]
+async fn router_that_is_its_own_worker_is_refused_with_what_to_change() {
+    for flags in [&["--worker-urls", "http://localhost:4711"][..], &["--decode", "http://127.0.0.1:4711"]] {
+        let (code, answer) = checked(&[flags, &["--port", "4711", "--host", "0.0.0.0"]].concat()).await;
+        let faults = told(&answer["faults"]);
+        assert!(code == 1 && faults[0][0].starts_with("workers[0].url (--"), "{answer}");
+        assert!(faults[0][1].contains("this router itself") && faults[0][2].contains("--port"), "{answer}");
+    }
+    let (code, answer) = checked(&["--worker-urls", "http://localhost:4712", "--port", "4711"]).await;
+    assert_eq!(code, 0, "{answer}");
+}
+
+#[tokio::test]
+async fn remedies_fit_what_they_are_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = file(dir.path(), "keys.toml", "sk-secret\n");
+    let flags = ["--mini-lb", "--rate-limit-tokens-per-second", "5", "--client-keys-file", &keys];
+    let (_, answer) = checked(&flags).await;
+    let faults = told(&answer["faults"]);
+    for (key, problem, remedy) in [
+        ("--mini-lb", "refused: ", "leave it out; docs/migration.md"),
+        ("--rate-limit-tokens-per-second", "--client-keys-file", "leave it out; docs/migration.md"),
+        ("keys.clients_file", "keys.toml: line 1 is no [[keys]] table", "sgl-router key new"),
+    ] {
+        let fault =
+            faults.iter().find(|fault| fault[0].starts_with(key)).unwrap_or_else(|| panic!("{answer}"));
+        assert!(fault[1].contains(problem) && fault[2].contains(remedy), "{fault:?}");
+    }
+    let (_, answer) = checked(&["--client-keys-file", "/nowhere/keys.toml"]).await;
+    let fault = &told(&answer["faults"])[0];
+    assert!(
+        fault[1].starts_with("/nowhere/keys.toml cannot be read") && fault[2].contains("is there"),
+        "{fault:?}"
+    );
 }
 
 #[tokio::test]

@@ -109,8 +109,8 @@ fn here(policy: &str) -> &str {
     }
 }
 
-/// The policy that both halves of a pair are to have, where no other is named.
+/// The policy of a command line that names only those of the halves of a pair: the one that prompts are
+/// placed by, since the prefill half is where most of the choice is. `bucket` is for that half only, there.
 pub(crate) fn policy_of_halves(flags: &ForeignArgs) -> Option<&str> {
-    let prefill = flags.value("prefill-policy")?;
-    flags.value("decode-policy").filter(|decode| *decode == prefill)
+    flags.value("prefill-policy").filter(|policy| *policy != "bucket")
 }

@@ -11,7 +11,7 @@ pub enum FlagOwner {
     Both,
     /// Of the binary that vllm-router's sources build, which differs from the one of the package.
     VllmBinary,
-    /// In sglang-router's documents, in a spelling that only its parser completes.
+    /// In sglang-router's documents, and not among the flags of its parser as it is installed.
     SglangDocuments,
 }
 

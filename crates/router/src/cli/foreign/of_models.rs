@@ -1,6 +1,6 @@
 //! Flags about what the other routers do themselves with prompts and answers: this one passes them on.
 
-use crate::cli::foreign::flag::FlagOwner::{Sglang, VllmBinary};
+use crate::cli::foreign::flag::FlagOwner::{Sglang, SglangDocuments, VllmBinary};
 use crate::cli::foreign::flag::FlagValues::{Nothing, One};
 use crate::cli::foreign::flag::{ForeignFlag, ignored, means, refused};
 
@@ -22,6 +22,10 @@ pub(crate) const OF_MODELS: &[ForeignFlag] = &[
     ignored("tokenizer-cache-l0-max-entries", Sglang, One, TOKENIZER),
     ignored("tokenizer-cache-enable-l1", Sglang, Nothing, TOKENIZER),
     ignored("tokenizer-cache-l1-max-memory", Sglang, One, TOKENIZER),
+    ignored("enable-l0-cache", SglangDocuments, Nothing, TOKENIZER),
+    ignored("l0-max-entries", SglangDocuments, One, TOKENIZER),
+    ignored("enable-l1-cache", SglangDocuments, Nothing, TOKENIZER),
+    ignored("l1-max-memory", SglangDocuments, One, TOKENIZER),
     ignored("reasoning-parser", Sglang, One, PARSER),
     ignored("tool-call-parser", Sglang, One, PARSER),
     refused("mcp-config-path", Sglang, One, "the router calls no tools; a client or an engine does"),

@@ -24,7 +24,8 @@ pub(crate) const OF_OPERATIONS: &[ForeignFlag] = &[
         "rate-limit-tokens-per-second",
         Both,
         One,
-        "no rate is limited; `--max-concurrent-requests` bounds what is served at a time",
+        "there is no bucket for all clients together: `--client-keys-file` limits requests and tokens a minute of each \
+         key, `--max-concurrent-requests` bounds what is served at a time",
     ),
     same("request-id-headers", Both, "makes an id where a request has none, as `--request-ids` does")
         .defaults("`x-request-id`, `x-correlation-id`, `x-trace-id`, `request-id`", "off"),
@@ -45,7 +46,8 @@ pub(crate) const OF_OPERATIONS: &[ForeignFlag] = &[
     same(
         "otlp-traces-endpoint",
         Sglang,
-        "OTLP over HTTP, there over gRPC: of a host without `http://`, port 4317 is taken for 4318",
+        "turns traces on, there only with `--enable-trace`; OTLP over HTTP, there over gRPC: of a host without \
+         `http://`, port 4317 is taken for 4318",
     )
     .defaults("`localhost:4317`", "`http://localhost:4318/v1/traces`"),
     same("otel-sampling-ratio", VllmBinary, ""),

@@ -1,12 +1,14 @@
 //! Flags about policies and their numbers.
 
-use crate::cli::foreign::flag::FlagOwner::{Both, Sglang, Vllm, VllmBinary};
+use crate::cli::foreign::flag::FlagOwner::{Both, Sglang, SglangDocuments, Vllm, VllmBinary};
 use crate::cli::foreign::flag::FlagValues::{Many, Nothing, One};
 use crate::cli::foreign::flag::{ForeignFlag, ignored, means, refused, same};
 
-/// How the halves of a pair are chosen.
-const HALVES: &str = "one policy chooses both halves of a pair: the same name as `--policy` is that, another \
-                      one is accepted with a warning; see `pd_pair`, which weighs the work of each half";
+/// How the halves of a pair are chosen: by one policy, which the prefill half names where nothing else does.
+const PREFILL: &str = "one policy chooses both halves of a pair: without `--policy` it is this one; beside another \
+                       one it is accepted with a warning; see `pd_pair`, which weighs the work of each half";
+const DECODE: &str = "one policy chooses both halves of a pair, by `--policy` or else `--prefill-policy`: another one \
+                      is accepted with a warning; see `pd_pair`, which weighs the work of each half";
 /// Who knows what engines hold.
 const EVENTS: &str = "where an engine publishes its events is found by asking it; leave it out";
 /// What `kv_aware` goes by.
@@ -19,8 +21,8 @@ const PROGRAMS: &str = "programs of agents are not scheduled; `sticky_least_load
 
 pub(crate) const OF_POLICIES: &[ForeignFlag] = &[
     same("policy", Both, "names: see [below](#policies)").defaults("`cache_aware`", "`round_robin`"),
-    means("prefill-policy", Both, One, HALVES),
-    means("decode-policy", Both, One, HALVES),
+    means("prefill-policy", Both, One, PREFILL),
+    means("decode-policy", Both, One, DECODE),
     means("cache-threshold", Both, One, "`cache_threshold` of `cache_aware`; a warning with another policy")
         .defaults("0.3", "0.5"),
     means(
@@ -84,4 +86,11 @@ pub(crate) const OF_POLICIES: &[ForeignFlag] = &[
     ),
     refused("wasm-middleware-sha256", Vllm, One, "a plugin's digest stands in its `options.digest`"),
     refused("wasm-middleware-route", Vllm, Many, "there is no middleware; a policy is a plugin here"),
+    refused(
+        "enable-wasm",
+        SglangDocuments,
+        Nothing,
+        "that has middleware loaded by `POST /wasm`; a policy is a plugin here: `--plugin NAME=FILE`, or \
+         `sgl-router plugin push`",
+    ),
 ];

@@ -2,7 +2,7 @@
 
 use crate::cli::foreign::flag::FlagOwner::{Both, Sglang, SglangDocuments, VllmBinary};
 use crate::cli::foreign::flag::FlagValues::{Many, Nothing, One};
-use crate::cli::foreign::flag::{ForeignFlag, alias, refused, same};
+use crate::cli::foreign::flag::{ForeignFlag, alias, means, refused, same};
 
 /// Who may operate.
 const OPERATORS: &str = "operators have one bearer token on a port of their own: `--admin-token-file`";
@@ -22,11 +22,11 @@ pub(crate) const OF_SECURITY: &[ForeignFlag] = &[
     same("ca-cert-paths", Sglang, ""),
     alias("ca-cert-path", SglangDocuments, "ca-cert-paths", ""),
     refused("control-plane-api-keys", Sglang, Many, OPERATORS),
-    refused(
+    means(
         "control-plane-audit-enabled",
         Sglang,
         Nothing,
-        "there is no audit log yet; changes of operators are in the log",
+        "always so: `GET /v1/audit` lists what operators changed, `--audit-file FILE` keeps it",
     ),
     refused("jwt-issuer", Sglang, One, OPERATORS),
     refused("jwt-audience", Sglang, One, OPERATORS),

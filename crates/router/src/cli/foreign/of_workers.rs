@@ -8,12 +8,18 @@ pub(crate) const OF_WORKERS: &[ForeignFlag] = &[
     same("host", Both, "an IP address or `localhost`; in a container say `--host 0.0.0.0`")
         .defaults("`0.0.0.0` (sglang-router), `127.0.0.1` (vllm-router)", "`127.0.0.1`"),
     same("port", Both, ""),
-    same("worker-urls", Both, "`http://` and `https://`; a worker that is not up yet joins by itself"),
+    same(
+        "worker-urls",
+        Both,
+        "`http://` and `https://`, not `grpc://`: engines are asked over HTTP; a worker that is not up yet joins by \
+         itself",
+    ),
     ignored(
         "worker-startup-timeout-secs",
         Both,
         One,
-        "the router starts without waiting, and a worker joins when it is up; leave it out",
+        "the router starts without waiting, and a worker joins when it is up: until then requests are answered with \
+         503, or wait with `--wait-for-workers`; leave it out",
     ),
     ignored(
         "worker-startup-check-interval",

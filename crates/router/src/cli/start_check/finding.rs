@@ -35,9 +35,17 @@ impl CheckFinding {
     /// A fault of the configuration.
     pub(crate) fn of(fault: &Fault) -> Self {
         let (problem, remedy) = match &fault.kind {
+            FaultKind::Text(text)
+                if fault.path.starts_with("keys.clients_file") && !text.contains("cannot be read") =>
+            {
+                (text.clone(), "write it as `sgl-router key new --name NAME` prints it".to_owned())
+            }
             FaultKind::Value { found, allowed } => (format!("found {found}"), format!("allowed: {allowed}")),
             FaultKind::Text(text) if text.contains("cannot be read") => {
                 (text.clone(), "name a file that is there and that the router's user can read".to_owned())
+            }
+            FaultKind::Text(text) if text.starts_with("refused: ") => {
+                (text.clone(), "leave it out; docs/migration.md says what there is instead".to_owned())
             }
             FaultKind::Text(text) if text.contains("unknown field") => {
                 (text.clone(), "spell it as one of these, or leave it out".to_owned())

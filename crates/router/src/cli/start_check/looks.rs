@@ -39,7 +39,8 @@ pub(crate) fn look(args: &ServeArgs, config: &CheckedConfig, found: &mut CheckFi
         ));
     }
     for Oddity { key, file, text, remedy } in oddities(config) {
-        found.warnings.push(CheckFinding::new(key, format!("{file}: {text}"), remedy));
+        let text = file.map(|file| format!("{file}: {text}")).unwrap_or(text);
+        found.warnings.push(CheckFinding::new(key, text, remedy));
     }
     certificates(config, found);
     ports(config, found);

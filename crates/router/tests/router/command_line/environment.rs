@@ -56,5 +56,30 @@ async fn port_of_a_service_of_kubernetes_is_passed_over() {
     let said = stderr(&output(faulty(&[("SGL_ROUTER_PORT", "tcp://10.0.0.1:30000")])).await);
     assert!(said.contains("server.host") && !said.contains("port"), "{said}");
     let said = stderr(&output(faulty(&[("SGL_ROUTER_PORT", "many")])).await);
-    assert!(said.contains("'many' for '--port"), "{said}");
+    assert!(
+        said.contains("'many' for '--port") && said.contains("in the variable SGL_ROUTER_PORT"),
+        "{said}"
+    );
+    let mut typed = faulty(&[("SGL_ROUTER_PORT", "1")]);
+    typed.args(["--port", "many"]);
+    let said = stderr(&output(typed).await);
+    assert!(said.contains("'many' for '--port") && !said.contains("variable"), "{said}");
+}
+
+#[tokio::test]
+async fn variable_that_no_flag_has_is_warned_of_with_the_one_that_was_meant() {
+    let mut check = command(&["serve", "--check", "--worker-urls", "http://127.0.0.1:1"]);
+    check.envs([("SGL_ROUTER_POLCY", "random"), ("SGL_ROUTER_PORT_30000_TCP", "tcp://10.0.0.1:30000")]);
+    let output = output(check).await;
+    let said = stdout(&output);
+    assert!(output.status.success() && said.matches("warning: ").count() == 1, "{said}");
+    assert!(said.contains("SGL_ROUTER_POLCY") && said.contains("did you mean SGL_ROUTER_POLICY?"), "{said}");
+}
+
+#[tokio::test]
+async fn flag_of_an_engine_is_called_that() {
+    let said = stderr(&output(command(&["--tp-size", "8", "--worker-urls", "http://a"])).await);
+    assert!(said.contains("that is the engine's flag") && said.contains("--tp-size"), "{said}");
+    let said = stderr(&output(command(&["--worker-ulrs", "http://a"])).await);
+    assert!(said.contains("--worker-urls") && !said.contains("engine"), "{said}");
 }

@@ -192,9 +192,15 @@ fn flags_that_have_their_effect_by_another_way_have_it() {
     assert_eq!(parsed(&["--shutdown-grace-period-secs", "7"]).unwrap().shutdown_timeout_secs, Some(7));
     assert_eq!(configured(&["--disable-retries", "--retry-max-retries", "3"]).unwrap().proxy.max_retries, 0);
     assert_eq!(parsed(&["--port", "1", "--port", "2"]).unwrap().port, Some(2), "the last one counts");
+    let lists = ["--worker-urls", "http://a:1", "--worker-urls", "http://b:1", "http://c:1"];
+    assert_eq!(parsed(&lists).unwrap().worker_urls.len(), 3, "lists add up");
     assert_eq!(parsed(&["--router-policy", "random"]).unwrap().policy.as_deref(), Some("random"));
-    let halves = ["--prefill-policy", "random", "--decode-policy", "random"];
-    assert_eq!(configured(&halves).unwrap().policy, "random");
+    let halves = ["--prefill-policy", "cache_aware", "--decode-policy", "power_of_two"];
+    assert_eq!(configured(&halves).unwrap().policy, "cache_aware", "the prefill half's is the policy");
+    let named = [&["--policy", "random"][..], &halves].concat();
+    assert_eq!(configured(&named).unwrap().policy, "random");
+    assert_eq!(configured(&["--decode-policy", "random"]).unwrap().policy, "round_robin");
+    assert!(configured(&["--control-plane-audit-enabled"]).is_ok(), "there always is an audit log");
 }
 
 #[test]

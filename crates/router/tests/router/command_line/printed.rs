@@ -59,6 +59,10 @@ async fn manual_has_a_page_of_each_command() {
         assert!(dir.join(page).is_file(), "{page}");
     }
     assert!(!dir.join("sgl-router-compile-worker.1").exists());
+    let names =
+        std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let of_help: Vec<String> = names.filter(|name| name.contains("-help")).collect();
+    assert_eq!(of_help, [""; 0], "pages of `help` say nothing");
     let wrong = output(command(&["man", "nothing"])).await;
     assert!(!wrong.status.success());
     assert!(stderr(&wrong).contains("found no command \"nothing\"; there are: "), "{}", stderr(&wrong));

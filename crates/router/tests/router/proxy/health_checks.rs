@@ -165,6 +165,43 @@ async fn worker_without_a_load_path_is_asked_again_and_read_once_it_has_one() {
 }
 
 #[tokio::test]
+async fn worker_whose_first_check_is_not_over_is_not_called_unhealthy() {
+    // It takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let router = router::start(router::checking(vec![router::entry(silent.local_addr().unwrap())])).await;
+    let data = router.addresses().data;
+    let refused = call(data, chat("hi")).await;
+    assert_eq!(refused.json()["error"]["reason"], "none_checked", "{:?}", refused.json());
+    assert_eq!(call(data, get("/readiness")).await.json()["reason"], "none_checked");
+}
+
+#[tokio::test]
+async fn request_that_goes_round_in_a_ring_of_routers_ends_there() {
+    let (one, other) =
+        (router::start(router::config(Vec::new())).await, router::start(router::config(Vec::new())).await);
+    for (router, next) in [(&one, &other), (&other, &one)] {
+        router.proxy().backends().add(&router::entry(next.addresses().data)).unwrap();
+    }
+    let answer = call(one.addresses().data, chat("hi")).await;
+    assert_eq!((answer.status, answer.code()), (StatusCode::LOOP_DETECTED, "loop_detected".to_owned()));
+    let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("21 proxies"), "{message}");
+    let told = |page: &str| page.lines().filter(|line| line.contains("loop_detected")).count();
+    assert!(told(router::metrics(&one).await.text()) + told(router::metrics(&other).await.text()) > 0);
+    // As many as may be meant.
+    let worker = Upstream::saying("{}").await;
+    let router = router::over(&[&worker]).await;
+    let through = |hops: usize| {
+        let mut request = chat("hi");
+        let list = vec!["10.0.0.1"; hops].join(", ");
+        request.headers_mut().insert("x-forwarded-for", list.parse().unwrap());
+        request
+    };
+    assert_eq!(call(router.addresses().data, through(20)).await.status, StatusCode::OK);
+    assert_eq!(call(router.addresses().data, through(21)).await.status, StatusCode::LOOP_DETECTED);
+}
+
+#[tokio::test]
 async fn readiness_and_refusals_say_why_there_is_no_worker() {
     let worker = Upstream::saying("{}").await;
     let router = router::start(router::checking(Vec::new())).await;
@@ -188,7 +225,7 @@ async fn readiness_and_refusals_say_why_there_is_no_worker() {
     worker.set_health(500);
     call(admin, sgl_testkit::client::post("/workers", &serde_json::json!({"url": worker.url()}).to_string()))
         .await;
-    worker.checks(1).await;
+    until(async || call(data, get("/readiness")).await.json()["reason"] == "none_healthy").await;
     why("none_healthy").await;
 
     worker.set_health(200);
