@@ -29,3 +29,5 @@ pub mod raw;
 pub mod router;
 #[cfg(feature = "router")]
 pub mod process;
+#[cfg(feature = "router")]
+pub mod envoy;
