@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Compares `sgl-router simulate` with the replay of traces that Dynamo brings, on the same engines: times to
 # the first token and hits of round_robin, which must be alike, speed on one core, and memory. Installs
-# ai-dynamo-runtime from PyPI into target/venvs (300 MB). Two minutes. Let nothing else run meanwhile.
+# ai-dynamo-runtime from PyPI into target/venvs (300 MB). Two minutes. Let nothing else run meanwhile. Ends with 3
+# where round_robin's times or hits differ by more than a tenth.
 #
 # usage: benches/peers/replay.sh --trace mooncake-conversation.jsonl [--json FILE] [--rounds N] …   (--help)
 set -euo pipefail
