@@ -13,6 +13,7 @@
 //! | `GET /v1/status`, `GET /v1/events` | [`RouterStatus`], [`EventList`] of [`EventView`]s |
 //! | `GET /v1/policy`, `PUT /v1/policy`, `GET /v1/policies` | [`PolicyView`], [`PolicyList`] |
 //! | `POST /v1/config/reload` | [`ReloadReport`] |
+//! | `GET /v1/fleet` | [`FleetAnswer`] with a [`FleetView`] |
 //! | `GET /v1/audit` | [`AuditList`] of [`AuditEntry`]s |
 //! | any, if it fails | [`Problem`] |
 //!
@@ -39,9 +40,13 @@ mod reload_report;
 mod router_status;
 mod source_view;
 mod audit_entry;
+mod fleet_view;
 
 pub use crate::audit_entry::{AuditEntry, AuditList, AuditedChange};
 pub use crate::finished_session::FinishedSession;
+pub use crate::fleet_view::{
+    FleetAnswer, FleetPluginView, FleetRouterPluginView, FleetRouterView, FleetView,
+};
 pub use crate::plugin_view::{PluginList, PluginSummary, PluginView, UnreportedInput, failures};
 pub use crate::policy_view::{
     PolicyChoice, PolicyKind, PolicyList, PolicySummary, PolicyTrialView, PolicyView, TrialCounts,

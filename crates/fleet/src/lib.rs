@@ -1,1 +1,33 @@
-//! What the routers of a fleet share.
+//! What the routers of a fleet share: which plugins they are to serve, who lives, and what each has in
+//! flight. Nobody leads.
+//!
+//! ```text
+//! operators ─ compare and swap ─▶ sgl-desired ─ watched, and read every 10 s ─▶ every router
+//! every router ─ puts its own key ─▶ sgl-live ────────────────────────────────▶ every router
+//! every router ─ plain subject, 5 times a second ─▶ loads ────────────────────▶ every router
+//! ```
+//!
+//! Who is in a step of a rollout each router works out by itself ([`membership`]); a step is advanced by
+//! whoever sees its gate met ([`gates`]), and only one of those succeeds. What a router follows never goes
+//! back ([`marks`]). None of these three knows NATS; [`store`] and [`follow`] know nothing else.
+
+mod fleet_state_error;
+mod key_part;
+pub mod membership;
+pub mod desired_plugin;
+pub mod desired_set;
+pub mod marks;
+pub mod presence;
+pub mod wanted_versions;
+mod step_side;
+pub mod gates;
+pub mod loads;
+pub mod connection;
+pub mod buckets;
+pub mod modules;
+pub mod store;
+pub mod sight;
+pub mod follow;
+
+pub use crate::fleet_state_error::FleetStateError;
+pub use crate::key_part::KeyPart;

@@ -14,6 +14,7 @@ mod tls;
 mod tokens;
 mod proxy;
 mod sources;
+mod fleet;
 mod admin;
 pub mod cli;
 

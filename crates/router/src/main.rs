@@ -14,7 +14,7 @@ use sgl_router::cli::sim_worker;
 #[cfg(feature = "tools")]
 use sgl_router::cli::simulate;
 use sgl_router::cli::{
-    command_line, compile_worker, completions, key, manual, plugin, policy, reload_command, serve,
+    command_line, compile_worker, completions, fleet, key, manual, plugin, policy, reload_command, serve,
     start_check, status, top, worker,
 };
 use sglang_router_rs::types::{in_full, printable_lines};
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         RouterCommand::Key(args) => key::run(&args),
         RouterCommand::Plugin(args) => return operators_command(plugin::run(&args)),
         RouterCommand::Worker(args) => return operators_command(worker::run(&args)),
+        RouterCommand::Fleet(args) => return operators_command(fleet::run(&args)),
         RouterCommand::Status(args) => return operators_command(status::run(&args)),
         RouterCommand::Policy(args) => return operators_command(policy::run(&args)),
         RouterCommand::Reload(args) => return operators_command(reload_command::run(&args)),

@@ -9,6 +9,8 @@
 mod repository;
 pub mod modules;
 
+pub mod nats_server;
+
 pub mod waits;
 pub mod fleets;
 pub mod plugins;

@@ -22,6 +22,7 @@
 //! | admin | `POST /v1/policy/promote`, `/rollback` | ends its trial by hand, or goes back |
 //! | admin | `GET /v1/decisions`, `GET /v1/decisions/{request_id}` | records of decisions |
 //! | admin | `GET /v1/queue` | the requests that wait |
+//! | admin | `GET /v1/fleet` | the fleet: what it is to serve, how far that is, who is in it |
 //! | admin | `GET /v1/config` | the configuration, without secrets |
 //! | admin | `POST /v1/config/reload` | reads it again; `?dry_run=1` only tells what would change |
 //! | admin | `GET /v1/status` | what the router is and does |
@@ -48,6 +49,7 @@ mod worker_change;
 pub(crate) mod workers;
 pub(crate) mod worker_aliases;
 pub(crate) mod worker_sources;
+pub(crate) mod fleet;
 pub(crate) mod client_side;
 mod fan_out_view;
 pub(crate) mod fan_out;

@@ -7,7 +7,7 @@ use utoipa::{Modify, OpenApi};
 
 use crate::admin::plugins::routes as plugins;
 use crate::admin::{
-    audit, configuration, decisions, fan_out, policy, queue, sessions, status, worker_aliases,
+    audit, configuration, decisions, fan_out, fleet, policy, queue, sessions, status, worker_aliases,
     worker_sources, workers,
 };
 
@@ -52,6 +52,7 @@ use crate::admin::{
         worker_aliases::loads,
         worker_aliases::loads_as_engines,
         worker_sources::list,
+        fleet::show,
         fan_out::fan_out,
         fan_out::fan_out_any,
         describe,

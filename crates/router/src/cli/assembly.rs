@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::admin::audit::Audit;
 use crate::admin::configuration::ConfigDoor;
+use crate::admin::fleet as admin_fleet;
 use crate::admin::guard::Guard;
 use crate::admin::host_rule::HostRule;
 use crate::admin::kept_workers::KeptWorkers;
@@ -27,6 +28,8 @@ use crate::cli::start_error::StartError;
 use crate::cli::version;
 use crate::config::TokenizerEntry;
 use crate::config::checked::CheckedConfig;
+use crate::fleet;
+use crate::fleet::{FleetBoard, FleetParts};
 use crate::manage::dir_watch::DirWatch;
 use crate::manage::embedded::{load_of, settings_page};
 use crate::manage::registry_modules::RegistryModules;
@@ -130,6 +133,16 @@ impl RunningRouter {
         kept.iter().for_each(|kept| kept.add_all(proxy.backends()));
         let (stop_data, stop_operations) = (CancellationToken::new(), CancellationToken::new());
         let (board, following) = sources::start(config.sources, proxy.backends(), &metrics, &stop_operations);
+        let board_of_fleet = FleetBoard::default();
+        let joined = match config.fleet {
+            Some(settings) => {
+                let (manager, switch) = (Arc::clone(&manager), Arc::clone(&switch));
+                let state_dir = config.state_dir.clone();
+                let parts = FleetParts { settings, manager, switch, state_dir, data, admin };
+                Box::pin(fleet::start(parts, &board_of_fleet, &stop_operations)).await?
+            }
+            None => Vec::new(),
+        };
         let allowed = config.operations;
         let hosts = HostRule::new(admin.ip(), &allowed.admin_hosts, "admin.allowed_hosts");
         let guard = Guard::new(config.admin_token.as_deref(), hosts);
@@ -145,6 +158,7 @@ impl RunningRouter {
         let admin_routes = workers::routes(Arc::clone(proxy.backends()), kept)
             .merge(worker_aliases::routes(aliases))
             .merge(worker_sources::routes(board))
+            .merge(admin_fleet::routes(board_of_fleet))
             .merge(fan_out::routes(Arc::clone(proxy.backends())))
             .merge(plugins::routes(Arc::clone(&manager), Arc::clone(proxy.backends())))
             .merge(decisions::routes(recorder))
@@ -193,6 +207,7 @@ impl RunningRouter {
         let keys = proxy.client_keys().map(Arc::clone);
         operations.extend(keys.map(|keys| tokio::spawn(client_keys::watch(keys, stop_operations.clone()))));
         operations.extend(following);
+        operations.extend(joined);
         if manager.keeps() {
             operations.push(tokio::spawn(keep_up(Arc::clone(&manager), stop_operations.clone())));
         }

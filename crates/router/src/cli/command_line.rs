@@ -10,6 +10,7 @@ use crate::cli::calibrate::CalibrateArgs;
 use crate::cli::compile_worker::CompileWorkerArgs;
 use crate::cli::completions::CompletionsArgs;
 use crate::cli::flags::ServeArgs;
+use crate::cli::fleet::FleetArgs;
 use crate::cli::key::KeyArgs;
 #[cfg(feature = "tools")]
 use crate::cli::load::LoadArgs;
@@ -51,6 +52,7 @@ pub enum RouterCommand {
     Plugin(PluginArgs),
     Worker(WorkerArgs),
     Policy(PolicyArgs),
+    Fleet(FleetArgs),
     Key(KeyArgs),
     Status(StatusArgs),
     Reload(ReloadArgs),

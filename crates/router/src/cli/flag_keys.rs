@@ -16,6 +16,7 @@ impl FlagKeys {
         let single =
             listeners(args).into_iter().chain(args.tls.given()).chain(limits(args)).chain(plugins(args));
         let single = single.chain(args.calls.given()).chain(args.registry.given());
+        let single = single.chain(args.fleet.given());
         let single = single.chain(args.watching.given());
         let single = single.chain(args.sources.given());
         let given = single.filter(|(_, _, is_given)| *is_given);

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cli::call_flags::CallFlags;
 use crate::cli::check_flags::StartCheckFlags;
 use crate::cli::flag_values::count_or_none;
+use crate::cli::fleet_flags::FleetFlags;
 use crate::cli::foreign;
 use crate::cli::foreign::ForeignArgs;
 use crate::cli::registry_flags::RegistryArgs;
@@ -94,6 +95,9 @@ pub struct ServeArgs {
     /// Modules of registries
     #[command(flatten)]
     pub registry: RegistryArgs,
+    /// The fleet that it is one of.
+    #[command(flatten)]
+    pub fleet: FleetFlags,
 
     /// Address for Prometheus [default: 127.0.0.1]
     #[arg(long)]
@@ -238,6 +242,7 @@ impl ServeArgs {
         self.tls.lay_over(config);
         self.calls.lay_over(config);
         self.registry.lay_over(config);
+        self.fleet.lay_over(config);
         self.watching.lay_over(config);
         self.sources.lay_over(config, faults);
         set(&self.policy_name().map(str::to_owned), &mut config.policy);

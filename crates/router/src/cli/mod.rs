@@ -5,6 +5,7 @@ mod flag_values;
 pub(crate) mod tls_flags;
 mod call_flags;
 mod registry_flags;
+mod fleet_flags;
 mod watch_flags;
 mod source_flags;
 mod check_flags;
@@ -38,6 +39,7 @@ pub mod status;
 pub mod worker;
 pub mod reload_command;
 pub mod policy;
+pub mod fleet;
 pub mod top;
 #[cfg(feature = "tools")]
 pub mod load;

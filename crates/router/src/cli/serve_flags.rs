@@ -8,7 +8,7 @@ use crate::cli::foreign::ForeignArgs;
 use crate::cli::variables::{is_link, variable_of};
 
 /// Headings of the help, with the flags below each.
-const GROUPS: [(&str, &[&str]); 12] = [
+const GROUPS: [(&str, &[&str]); 13] = [
     (
         "Clients",
         &["host", "port", "max-payload-size", "max-total-body-bytes", "max-connections", "worker-header"],
@@ -63,6 +63,7 @@ const GROUPS: [(&str, &[&str]); 12] = [
             "plain-http-registries",
         ],
     ),
+    ("Fleet", &["fleet", "fleet-name", "fleet-router", "fleet-credentials"]),
     (
         "Requests that wait",
         &["max-concurrent-requests", "queue-size", "queue-timeout-secs", "wait-for-workers"],

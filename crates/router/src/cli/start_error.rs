@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::manage::kept_plugin::BadFile;
 use crate::proxy::AddError;
+use sgl_fleet::FleetStateError;
 use sgl_upstream::PemFault;
 use sglang_router_rs::config::Faults;
 use sglang_router_rs::policies::PluginError;
@@ -47,6 +48,9 @@ pub enum StartError {
     /// Tokenizers cannot be used.
     #[error(transparent)]
     Tokenizers(#[from] Faults),
+    /// The fleet cannot be joined.
+    #[error("the fleet cannot be joined")]
+    Fleet(#[from] FleetStateError),
     /// The plugin directory cannot be watched.
     #[error("the plugin directory {} cannot be watched", shown_path(dir))]
     Watch {

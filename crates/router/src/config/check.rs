@@ -106,6 +106,7 @@ pub(crate) fn check_all(config: RouterConfig, surroundings: Surroundings<'_>) ->
         .map(|bytes| within("max_plugin_memory", bytes, 1 << 20..=1 << 50, &mut faults));
     let compile = check_compile(&config.compile, &mut faults);
     let registry = config.registry.checked(config.state_dir.as_deref(), &mut faults);
+    let fleet = config.fleet.checked(&mut faults);
     // A path that is no UTF-8 has no JSON form.
     let fixed = serde_json::to_value(&config).unwrap_or_default();
     let policy = plugins.built_in_policy.map_or(config.policy, str::to_owned);
@@ -139,6 +140,7 @@ pub(crate) fn check_all(config: RouterConfig, surroundings: Surroundings<'_>) ->
         aot_cache: config.aot_cache,
         compile,
         registry,
+        fleet,
         fixed,
     };
     (checked, faults)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::access_log_section::AccessLogSettings;
 use crate::config::calls_section::CallSettings;
 use crate::config::engine_setting::EngineSetting;
+use crate::config::fleet_section::FleetSettings;
 use crate::config::keys_section::KeySettings;
 use crate::config::plugin_entry::PluginEntry;
 use crate::config::registry_section::ModuleRegistrySettings;
@@ -92,6 +93,8 @@ pub struct CheckedConfig {
     pub compile: Option<CompileSettings>,
     /// How modules of registries are read and kept.
     pub registry: ModuleRegistrySettings,
+    /// The fleet that the router is one of; `None` = it is alone.
+    pub fleet: Option<FleetSettings>,
     /// What is written for the keys that a running router does not follow, without secrets; `Null` if a path
     /// is no UTF-8.
     pub fixed: serde_json::Value,

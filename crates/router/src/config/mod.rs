@@ -9,6 +9,7 @@
 pub(crate) mod retry_on;
 mod compile_section;
 pub(crate) mod registry_section;
+pub(crate) mod fleet_section;
 pub(crate) mod requests_section;
 mod queue_section;
 pub(crate) mod tls_section;

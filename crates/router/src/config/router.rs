@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::access_log_section::AccessLogSection;
 use crate::config::calls_section::CallsSection;
 use crate::config::compile_section::CompileSection;
+use crate::config::fleet_section::FleetSection;
 use crate::config::keys_section::KeysSection;
 use crate::config::metrics_section::MetricsSection;
 use crate::config::plugin_entry::PluginEntry;
@@ -50,6 +51,8 @@ pub struct RouterConfig {
     pub compile: CompileSection,
     /// How modules of registries are read and kept.
     pub registry: RegistrySection,
+    /// The fleet that the router is one of.
+    pub fleet: FleetSection,
     /// Where clients connect.
     pub server: ServerSection,
     /// How many requests are served at a time, and which of the others wait.
@@ -107,6 +110,7 @@ impl Default for RouterConfig {
             aot_cache: None,
             compile: CompileSection::default(),
             registry: RegistrySection::default(),
+            fleet: FleetSection::default(),
             server: ServerSection::default(),
             queue: QueueSection::default(),
             metrics: MetricsSection::default(),

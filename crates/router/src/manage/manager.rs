@@ -352,7 +352,11 @@ impl PluginManager {
         Pushed::new(info, load, in_use, after_restart)
     }
 
-    async fn keep_module(&self, name: &str, wasm: &[u8]) -> Result<Option<String>, ManageError> {
+    pub(in crate::manage) async fn keep_module(
+        &self,
+        name: &str,
+        wasm: &[u8],
+    ) -> Result<Option<String>, ManageError> {
         let Some(kept) = &self.kept else { return Ok(None) };
         let (state, name, wasm) = (Arc::clone(kept), name.to_owned(), wasm.to_vec());
         let keep = move || state.keep_module(&name, &wasm);
@@ -361,7 +365,7 @@ impl PluginManager {
     }
 
     /// Waits until no other load of this name is under way.
-    async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
+    pub(in crate::manage) async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.turns.lock();
             // Drops turns that nobody holds or waits for.

@@ -18,6 +18,7 @@ pub(crate) mod embedded;
 pub(crate) mod module_sources;
 mod loaded_files;
 mod manager;
+pub(crate) mod desired_load;
 mod foresight;
 mod kept_policy;
 pub(crate) mod placing;

@@ -39,6 +39,15 @@ impl Settings {
         self.0.get("options")?.get("rollout")?.get("mode")?.as_str()
     }
 
+    /// Checks keys and values, laid over the defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`ManageError::Settings`], as [`over`](Self::over).
+    pub(crate) fn check(&self) -> Result<(), ManageError> {
+        self.over(WasmPolicyConfig::new("p", "p.wasm"), PluginOptions::default(), true).map(drop)
+    }
+
     /// True if nothing is to change.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

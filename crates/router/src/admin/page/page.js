@@ -47,12 +47,12 @@ const optional = path => ask(path).catch(error => {
 
 async function look() {
   const status = await ask('v1/status');
-  const [workers, plugins, events, decisions, plugin] = await Promise.all([
-    ask('workers'), ask('v1/plugins'), ask('v1/events?limit=40'),
+  const [workers, plugins, events, fleet, decisions, plugin] = await Promise.all([
+    ask('workers'), ask('v1/plugins'), ask('v1/events?limit=40'), ask('v1/fleet'),
     status.records_decisions ? ask('v1/decisions?limit=12') : null,
     status.policy_is_plugin ? optional(`v1/plugins/${encodeURIComponent(status.policy)}`) : null,
   ]);
-  return { time: Date.now(), status, workers: workers.workers, plugins: plugins.plugins, decisions, events: events.events, plugin };
+  return { time: Date.now(), status, workers: workers.workers, plugins: plugins.plugins, decisions, events: events.events, fleet: fleet.fleet, plugin };
 }
 
 async function change(method, path, what) {
@@ -363,6 +363,27 @@ function plugins(now) {
   table('plugins', [['Name'], ['State'], ['Generation', true], ['Version'], ['Decisions', true], ['Fallbacks', true], ['Failures', true], ['99 %', true]], rows, 'None is loaded.');
 }
 
+function fleet(now) {
+  const seen = now.fleet;
+  at('fleet').hidden = !seen;
+  if (!seen) return;
+  at('fleet-name').textContent = `· ${seen.name} · ${seen.routers.length} heard of · this router is ${seen.router}`;
+  const trouble = seen.holding ? `Not followed: ${seen.holding}` : seen.connected ? seen.fault : 'NATS is not reached: this router goes on with what it serves.';
+  at('fleet-note').textContent = trouble || '';
+  at('fleet-note').hidden = !trouble;
+  const of = one => `${one.step}/${one.steps.length}${one.step ? ` · ${one.percent} %` : ' · made ready'}`;
+  const rollouts = seen.plugins.map(one => ({
+    cells: [one.name, one.generation, one.state.replace('_', ' '), of(one), `${one.serving}/${seen.routers.length}`, one.digest.slice(0, 12), one.waits_for || one.reason],
+    className: one.state === 'rolled_back' ? 'bad' : undefined,
+  }));
+  table('fleet-plugins', [['Plugin'], ['Generation', true], ['State'], ['Step'], ['Serving', true], ['Module'], ['Why']], rollouts, 'Nothing is to be served yet.');
+  const notes = (router, one) => [router.holding && `holds: ${router.holding}`, one.failed, one.breaker_open && 'breaker open', one.diverged && 'serves what it was given alone'].filter(Boolean).join('; ');
+  const routers = seen.routers.flatMap(router => (router.plugins.length ? router.plugins : [{}]).map(one => ({
+    cells: [router.name, one.name || '–', one.serving || '–', one.prepared || '–', number(one.decisions || 0), number(one.failures || 0), notes(router, one)],
+  })));
+  table('fleet-routers', [['Router'], ['Plugin'], ['Serves', true], ['Warm', true], ['Decisions', true], ['Failures', true], ['']], routers, 'No router is heard of.');
+}
+
 function events(now) {
   const classes = { warn: 'warn', error: 'bad' };
   at('events').replaceChildren(...now.events.map(event => element('li', [
@@ -382,7 +403,7 @@ function state(now) {
 // ---------------------------------------------------------------- the turns
 
 function paint(now) {
-  for (const part of [state, tiles, policy, workers, decisions, plugins, events]) part(now);
+  for (const part of [state, tiles, policy, workers, decisions, plugins, fleet, events]) part(now);
   curves();
 }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use http::StatusCode;
 use sgl_api::{Problem, problem_code};
+use sgl_fleet::FleetStateError;
 use sgl_oci::RegistryError;
 use sglang_router_rs::types::{printable, printable_lines};
 
@@ -86,6 +87,12 @@ pub enum CommandError {
         /// How many were checked.
         checked: usize,
     },
+    /// A fleet, or what it has in NATS.
+    #[error("{}", printable(&.0.to_string()))]
+    Fleet(#[from] FleetStateError),
+    /// A fleet has no such plugin.
+    #[error("{0}; `sgl-router fleet status` lists those that it has")]
+    NotInFleet(String),
     /// Policies decide too differently; how was printed.
     #[error("{0}")]
     Disagrees(String),
@@ -121,6 +128,12 @@ impl CommandError {
             Self::Registry(error) => {
                 Some(Problem::coded(StatusCode::BAD_GATEWAY, error.code(), error.to_string()))
             }
+            Self::Fleet(error) => {
+                Some(Problem::coded(StatusCode::CONFLICT, fleet_code(error), error.to_string()))
+            }
+            Self::NotInFleet(text) => {
+                Some(Problem::coded(StatusCode::NOT_FOUND, problem_code::PLUGIN_NOT_FOUND, text.clone()))
+            }
             _ => None,
         }
     }
@@ -131,6 +144,9 @@ impl CommandError {
             Self::Usage(_) | Self::Registry(RegistryError::Reference(_)) => ExitCode::from(2),
             Self::Registry(error) if error.is_passing() => ExitCode::from(3),
             Self::Unreachable { .. } => ExitCode::from(3),
+            Self::Fleet(FleetStateError::Name { .. } | FleetStateError::Address { .. }) => ExitCode::from(2),
+            Self::Fleet(error) if error.is_passing() => ExitCode::from(3),
+            Self::NotInFleet(_) => ExitCode::from(4),
             // Files, records and paths may be missing too, and are none of these.
             Self::Refused(problem) | Self::RefusedSettings { problem, .. }
                 if NOT_FOUND.contains(&problem.code.as_str()) =>
@@ -139,6 +155,17 @@ impl CommandError {
             }
             _ => ExitCode::FAILURE,
         }
+    }
+}
+
+/// What scripts tell errors of a fleet by.
+fn fleet_code(error: &FleetStateError) -> &'static str {
+    if error.is_passing() {
+        "fleet_unreachable"
+    } else if error.is_refusal() {
+        "fleet_refused"
+    } else {
+        "fleet_unusable"
     }
 }
 

@@ -5,7 +5,7 @@
 //! 4 no such plugin.
 
 pub(crate) mod command_error;
-mod registry;
+pub(crate) mod registry;
 #[cfg(feature = "tools")]
 mod replay_args;
 mod args;
@@ -14,12 +14,12 @@ pub(crate) mod output;
 pub(crate) mod table;
 mod show;
 mod embedded;
-mod signing;
+pub(crate) mod signing;
 mod verify;
 mod publish;
 mod pull;
 mod check;
-mod push;
+pub(crate) mod push;
 mod watch;
 mod candidate_columns;
 mod explained_lines;

@@ -146,7 +146,12 @@ fn query(args: &PushArgs) -> Result<String, CommandError> {
     Ok(if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) })
 }
 
-fn own_config(texts: &[String]) -> Result<Map<String, Value>, CommandError> {
+/// The plugin's own configuration, from texts `KEY=VALUE`.
+///
+/// # Errors
+///
+/// [`CommandError::Usage`] for another text.
+pub(crate) fn own_config(texts: &[String]) -> Result<Map<String, Value>, CommandError> {
     let pair = |text: &String| {
         let (key, value) = setting(text)
             .ok_or_else(|| CommandError::Usage(format!("--config: found {text:?}; allowed: KEY=VALUE")))?;

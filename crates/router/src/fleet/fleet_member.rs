@@ -1,0 +1,373 @@
+//! The router's part in its fleet: one task that sees, decides and has things done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::fleet::fleet_board::FleetBoard;
+use crate::fleet::fleet_view;
+use crate::fleet::held_plugin::HeldPlugin;
+use crate::fleet::kept_fleet::{FollowedState, KeptFleet, KeptVersion};
+use crate::fleet::rollout_steps;
+use crate::fleet::rollout_steps::RolloutSteps;
+use crate::fleet::version_loader::{OwnedWanted, VersionLoader};
+use sgl_fleet::desired_set::{DesiredSet, Epoch};
+use sgl_fleet::gates::GateOf;
+use sgl_fleet::marks::MarkVerdict;
+use sgl_fleet::membership;
+use sgl_fleet::presence::RouterPresence;
+use sgl_fleet::sight::FleetSight;
+use sgl_fleet::store::FleetStore;
+use sgl_fleet::wanted_versions::wanted;
+use sgl_fleet::{FleetStateError, KeyPart};
+use sglang_router_rs::types::shown;
+
+/// Time between two words of a router that has nothing new to say.
+const SAY: Duration = Duration::from_secs(3);
+
+/// How often it looks, if nothing happens.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Pause before what could not be had is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What is done beside the task.
+enum Done {
+    /// What is held of a plugin now.
+    Brought(String, Box<HeldPlugin>),
+    /// A step was tried.
+    Stepped,
+    /// A word was said.
+    Said(Result<(), FleetStateError>),
+    /// An epoch was begun, or the last good state was written.
+    Epoch(Result<(), FleetStateError>),
+}
+
+/// What is under way.
+#[derive(Debug, Default)]
+struct JobsUnderWay {
+    plugins: BTreeSet<String>,
+    is_saying: bool,
+    is_stepping: bool,
+    is_in_epoch: bool,
+}
+
+/// The router's part in its fleet.
+#[derive(Debug)]
+pub(crate) struct FleetMember {
+    pub(crate) store: FleetStore,
+    pub(crate) router: KeyPart,
+    pub(crate) admin: String,
+    pub(crate) loader: VersionLoader,
+    pub(crate) kept: Option<KeptFleet>,
+    pub(crate) followed: FollowedState,
+    pub(crate) board: FleetBoard,
+    pub(crate) held: BTreeMap<String, HeldPlugin>,
+    pub(crate) steps: RolloutSteps,
+    pub(crate) life: u64,
+    pub(crate) holding: Option<String>,
+}
+
+/// What was said last, and when.
+#[derive(Debug, Default)]
+struct LastWord {
+    presence: Option<RouterPresence>,
+    at: Option<Instant>,
+}
+
+impl FleetMember {
+    /// Runs until told to stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// Do not drop it: what is being loaded may be lost.
+    pub(crate) async fn run(mut self, mut sight: watch::Receiver<FleetSight>, stop: CancellationToken) {
+        let mut changes = self.loader.manager.factory().changes();
+        let (mut jobs, mut under_way, mut said) =
+            (JoinSet::new(), JobsUnderWay::default(), LastWord::default());
+        let mut failed_since: BTreeMap<String, Instant> = BTreeMap::new();
+        loop {
+            let wake =
+                self.steps.next_due().map_or(LOOK, |due| due.saturating_duration_since(Instant::now()));
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = sight.changed() => if changed.is_err() { break },
+                _ = changes.changed() => {}
+                Some(done) = jobs.join_next(), if !jobs.is_empty() => {
+                    self.note(done, &mut under_way).await;
+                }
+                () = tokio::time::sleep(wake.min(LOOK)) => {}
+            }
+            let seen = sight.borrow_and_update().clone();
+            self.retry(&mut failed_since, &under_way);
+            self.act(&seen, &mut jobs, &mut under_way).await;
+            self.say(&seen, &mut jobs, &mut under_way, &mut said);
+        }
+        // What is being loaded ends with the process, or whole.
+        jobs.detach_all();
+    }
+
+    async fn note(&mut self, done: Result<Done, tokio::task::JoinError>, under_way: &mut JobsUnderWay) {
+        match done {
+            Ok(Done::Brought(name, held)) => {
+                under_way.plugins.remove(&name);
+                self.tell_of(&name, &held);
+                self.held.insert(name, *held);
+                self.keep().await;
+            }
+            Ok(Done::Stepped) => under_way.is_stepping = false,
+            Ok(Done::Said(result)) => {
+                under_way.is_saying = false;
+                if let Err(error) = result {
+                    tracing::debug!(%error, "the fleet could not be told of this router");
+                }
+            }
+            Ok(Done::Epoch(result)) => {
+                under_way.is_in_epoch = false;
+                if let Err(error) = result {
+                    tracing::warn!(%error, "the fleet's epoch could not be written");
+                }
+            }
+            // A panic, which was reported; whatever was under way is tried again.
+            Err(_) => *under_way = JobsUnderWay::default(),
+        }
+    }
+
+    fn tell_of(&self, name: &str, held: &HeldPlugin) {
+        let generation =
+            |plugin: &HeldPlugin| plugin.serving.as_ref().map(|version| version.target.generation);
+        let before = self.held.get(name).and_then(generation);
+        let now = generation(held);
+        if before != now {
+            let fleet = self.store.fleet().as_str();
+            tracing::info!(
+                plugin = name,
+                fleet,
+                from = before,
+                to = now,
+                "another generation of the fleet serves"
+            );
+        }
+    }
+
+    /// Has what could not be had tried again.
+    fn retry(&mut self, since: &mut BTreeMap<String, Instant>, under_way: &JobsUnderWay) {
+        for (name, held) in &mut self.held {
+            let is_passing = held.failed.as_ref().is_some_and(|failed| failed.is_passing);
+            if !is_passing || under_way.plugins.contains(name) {
+                since.remove(name);
+                continue;
+            }
+            if since.entry(name.clone()).or_insert_with(Instant::now).elapsed() >= RETRY {
+                held.failed = None;
+                since.remove(name);
+            }
+        }
+    }
+
+    async fn act(&mut self, seen: &FleetSight, jobs: &mut JoinSet<Done>, under_way: &mut JobsUnderWay) {
+        for (name, held) in &mut self.held {
+            if !under_way.plugins.contains(name) {
+                held.refresh(self.loader.manager.detail(name).ok().as_ref());
+            }
+        }
+        let Some(desired) = &seen.desired else { return };
+        match self.followed.marks.judge(desired, self.router.as_str()) {
+            MarkVerdict::Follow => {
+                self.hold(None);
+                if self.followed.marks.note(desired) {
+                    self.followed.plugins.clone_from(&desired.plugins);
+                    self.keep().await;
+                }
+                self.follow(desired, seen, jobs, under_way);
+            }
+            MarkVerdict::Hold(reason) => self.hold(Some(reason)),
+            MarkVerdict::Begin if !under_way.is_in_epoch && seen.is_up => {
+                under_way.is_in_epoch = true;
+                let store = self.store.clone();
+                jobs.spawn(async move { Done::Epoch(store.begin_epoch().await.map(drop)) });
+            }
+            MarkVerdict::Restore if !under_way.is_in_epoch && seen.is_up => {
+                under_way.is_in_epoch = true;
+                tracing::warn!("an operator has this router write down for the fleet what it serves");
+                let (store, last) = (self.store.clone(), self.followed.desired());
+                jobs.spawn(async move { Done::Epoch(Box::pin(restore(&store, last)).await) });
+            }
+            MarkVerdict::Begin | MarkVerdict::Restore => {}
+        }
+    }
+
+    fn hold(&mut self, reason: Option<String>) {
+        if self.holding == reason {
+            return;
+        }
+        let fleet = self.store.fleet().as_str();
+        match &reason {
+            Some(reason) => tracing::error!(
+                fleet,
+                reason,
+                "the fleet's state is not followed: this router goes on with what it serves, until the state is there again or `sgl-router fleet adopt` says what is right"
+            ),
+            None => tracing::info!(fleet, "the fleet's state is followed again"),
+        }
+        self.holding = reason;
+    }
+
+    fn follow(
+        &mut self,
+        desired: &DesiredSet,
+        seen: &FleetSight,
+        jobs: &mut JoinSet<Done>,
+        under_way: &mut JobsUnderWay,
+    ) {
+        let Some(epoch) = desired.epoch.as_ref().map(|epoch| epoch.id.clone()) else { return };
+        let live = self.live(seen);
+        let fleet = self.store.fleet().as_str().to_owned();
+        for (name, revised) in &desired.plugins {
+            let plugin = &revised.plugin;
+            let held = self.held.entry(name.clone()).or_default();
+            if !under_way.plugins.contains(name) {
+                let key = (fleet.as_str(), name.as_str(), plugin.target.generation);
+                let following = live.iter().filter(|(_, presence)| presence.follows(&epoch));
+                let names = following.map(|(name, _)| name.as_str());
+                let is_in = membership::is_in_step(key, plugin.percent(), self.router.as_str(), names);
+                let serves = held.serving.as_ref().filter(|version| version.is(&plugin.target));
+                let serves = serves.map_or(0, |version| version.target.generation);
+                let wanted = wanted(plugin, is_in, serves);
+                let wanted = OwnedWanted { serve: wanted.serve.cloned(), prepare: wanted.prepare.cloned() };
+                if !wanted.is_met_by(held) {
+                    under_way.plugins.insert(name.clone());
+                    let (loader, name, held) = (self.loader.clone(), name.clone(), held.clone());
+                    jobs.spawn(async move {
+                        let held = Box::pin(loader.bring(&name, held, wanted)).await;
+                        Done::Brought(name, Box::new(held))
+                    });
+                }
+            }
+            let of = GateOf { fleet: &fleet, epoch: &epoch, plugin: name };
+            let due = self.steps.judge(of, plugin, &live);
+            if let Some(due) = due.filter(|_| seen.is_up && !under_way.is_stepping) {
+                under_way.is_stepping = true;
+                let store = self.store.clone();
+                jobs.spawn(async move {
+                    rollout_steps::take(&store, due).await;
+                    Done::Stepped
+                });
+            }
+        }
+    }
+
+    /// Who is heard of, with this router as it is now.
+    fn live(&self, seen: &FleetSight) -> BTreeMap<String, RouterPresence> {
+        let heard = seen.live.iter().map(|(name, heard)| (name.clone(), heard.presence.clone()));
+        let own = (self.router.as_str().to_owned(), self.presence(seen));
+        heard.chain([own]).collect()
+    }
+
+    fn presence(&self, seen: &FleetSight) -> RouterPresence {
+        let desired = seen.desired.as_ref();
+        let plugins =
+            desired.map(|desired| &desired.plugins).into_iter().flatten().filter_map(|(name, revised)| {
+                let held = self.held.get(name)?;
+                let detail = self.loader.manager.detail(name).ok();
+                let mut health = held.health(&revised.plugin, revised.revision, detail.as_ref());
+                health.revision = self.followed.plugins.get(name).map_or(0, |followed| followed.revision);
+                Some((name.clone(), health))
+            });
+        RouterPresence {
+            router: self.router.as_str().to_owned(),
+            life: self.life,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            admin: self.admin.clone(),
+            epoch: self.followed.marks.epoch.clone(),
+            holding: self.holding.clone(),
+            plugins: plugins.collect(),
+        }
+    }
+
+    fn say(
+        &self,
+        seen: &FleetSight,
+        jobs: &mut JoinSet<Done>,
+        under_way: &mut JobsUnderWay,
+        last: &mut LastWord,
+    ) {
+        let presence = self.presence(seen);
+        self.show(seen, &presence);
+        let is_new =
+            last.presence.as_ref().is_none_or(|said| without_counts(said) != without_counts(&presence));
+        let is_time = last.at.is_none_or(|at| at.elapsed() >= SAY);
+        if !seen.is_up || under_way.is_saying || !(is_new || is_time) {
+            return;
+        }
+        under_way.is_saying = true;
+        *last = LastWord { presence: Some(presence.clone()), at: Some(Instant::now()) };
+        let (store, router) = (self.store.clone(), self.router.clone());
+        jobs.spawn(async move { Done::Said(store.say(&router, &presence).await) });
+    }
+
+    /// Shows what is known before anything was seen.
+    pub(crate) fn show_first(&self) {
+        let nothing = FleetSight::default();
+        self.show(&nothing, &self.presence(&nothing));
+    }
+
+    fn show(&self, seen: &FleetSight, own: &RouterPresence) {
+        // With NATS away: what was followed last.
+        let last = self.followed.desired();
+        let desired = seen.desired.as_ref().unwrap_or(&last);
+        let mut live = self.live(seen);
+        live.insert(own.router.clone(), own.clone());
+        let live: Vec<RouterPresence> = live.into_values().collect();
+        let mut view = fleet_view::view(self.store.fleet().as_str(), desired, &live);
+        view.router = Some(own.router.clone());
+        view.connected = seen.is_up;
+        view.epoch.clone_from(&self.followed.marks.epoch);
+        view.holding.clone_from(&self.holding);
+        view.fault = seen.fault.as_deref().map(shown);
+        for plugin in &mut view.plugins {
+            plugin.waits_for = self.steps.waits_for(&plugin.name);
+        }
+        self.board.show(view);
+    }
+
+    /// Keeps how far it has come, if there is a state directory.
+    async fn keep(&mut self) {
+        let Some(kept) = self.kept.clone() else { return };
+        let serving = self.held.iter().filter_map(|(name, held)| {
+            let version = held.serving.clone().filter(|_| !held.is_diverged)?;
+            let info = self.loader.manager.serving(name).filter(|info| info.generation == version.local)?;
+            Some((name.clone(), KeptVersion::of(version, &info)))
+        });
+        self.followed.serving = serving.collect();
+        let state = self.followed.clone();
+        let written = tokio::task::spawn_blocking(move || kept.write(&state)).await;
+        if let Ok(Err(error)) = written {
+            tracing::error!(%error, "a restart would not know how far the fleet was followed");
+        }
+    }
+}
+
+/// Writes the last good state of this router for all, then has them follow it.
+async fn restore(store: &FleetStore, last: DesiredSet) -> Result<(), FleetStateError> {
+    for (name, revised) in last.plugins {
+        let key = KeyPart::parse("plugin", &name)?;
+        store.change(&key, |_| Ok(Some(revised.plugin.clone()))).await?;
+    }
+    store
+        .replace_epoch(|epoch| Epoch { from: None, ..epoch.unwrap_or_else(|| Epoch::new(Vec::new(), None)) })
+        .await?;
+    Ok(())
+}
+
+/// What is worth a word at once; counts are told every few seconds.
+fn without_counts(presence: &RouterPresence) -> RouterPresence {
+    let mut presence = presence.clone();
+    for health in presence.plugins.values_mut() {
+        (health.decisions, health.failures, health.p99_ns) = (0, 0, None);
+    }
+    presence
+}

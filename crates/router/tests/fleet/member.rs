@@ -1,0 +1,142 @@
+//! A router of a fleet, and the command that operators have.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sgl_testkit::client::{call, get};
+use sgl_testkit::nats_server::NatsServer;
+use sgl_testkit::process::{Process, command, output, stderr, stdout};
+
+/// Longest that a fleet may take to something. Far beyond what it takes: reading all of the state comes every
+/// 10 seconds.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A router of the fleet `f`.
+pub(crate) struct Member {
+    pub(crate) process: Process,
+}
+
+pub(crate) fn text(path: &Path) -> String {
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+/// A module in a file.
+pub(crate) fn module(dir: &Path, name: &str, wasm: &[u8]) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, wasm).expect("a file");
+    text(&path)
+}
+
+impl Member {
+    /// Starts one that keeps its state below this directory, by its name.
+    pub(crate) async fn start(url: &str, name: &str, dir: &Path) -> Self {
+        let state = text(&dir.join(name));
+        let flags = ["--fleet", url, "--fleet-name", "f", "--fleet-router", name, "--state-dir", &state];
+        Self { process: Process::serve(&flags).await }
+    }
+
+    /// What it sees of the fleet.
+    pub(crate) async fn fleet(&self) -> Value {
+        let answer = call(self.process.admin, get("/v1/fleet")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["fleet"].clone()
+    }
+
+    /// The digest that serves as `p`, whoever brought it.
+    pub(crate) async fn digest(&self) -> Option<String> {
+        let answer = call(self.process.admin, get("/v1/plugins/p")).await;
+        let shown = answer.json();
+        let generations = shown["generations"].as_array()?;
+        let stable = generations.iter().find(|generation| generation["role"] == "stable")?;
+        Some(stable["digest"].as_str()?.to_owned())
+    }
+
+    /// What it says of itself about `p`, as it sees it.
+    pub(crate) async fn own(&self) -> Value {
+        let fleet = self.fleet().await;
+        let routers = fleet["routers"].as_array().expect("routers");
+        let own = routers.iter().find(|router| router["name"] == fleet["router"]).expect("itself");
+        own["plugins"].as_array().and_then(|plugins| plugins.first()).cloned().unwrap_or_default()
+    }
+
+    /// Waits until it serves this generation of `p`.
+    pub(crate) async fn serves(&self, generation: u64) {
+        within("it serves it", async || self.own().await["serving"] == generation).await;
+    }
+
+    /// Waits until it goes on with what it has; gives the reason.
+    pub(crate) async fn holds(&self) -> String {
+        within("it holds", async || self.fleet().await["holding"].is_string()).await;
+        self.fleet().await["holding"].as_str().expect("a reason").to_owned()
+    }
+}
+
+/// Asks again and again until something is true.
+pub(crate) async fn within(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !is_true().await {
+        assert!(began.elapsed() < LIMIT, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Runs `fleet`; gives exit code, standard output and standard error.
+pub(crate) async fn fleet(url: &str, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = command(&["fleet", "--fleet", url, "--fleet-name", "f"]);
+    command.args(arguments);
+    let ended = output(command).await;
+    (ended.status.code().expect("a code"), stdout(&ended), stderr(&ended))
+}
+
+/// Runs `fleet --json`, which must succeed.
+pub(crate) async fn done(url: &str, arguments: &[&str]) -> Value {
+    let (code, out, error) = fleet(url, &[arguments, &["--json"]].concat()).await;
+    assert_eq!(code, 0, "{arguments:?}: {out} {error}");
+    serde_json::from_str(&out).expect("JSON")
+}
+
+/// Pushes a module as `p`, for all at once; gives its generation.
+pub(crate) async fn push(url: &str, file: &str) -> u64 {
+    let arguments = ["push", file, "--name", "p", "--steps", "100", "--soak-secs", "0", "--wait"];
+    done(url, &arguments).await["generation"].as_u64().expect("a number")
+}
+
+/// A server, two routers and two modules.
+pub(crate) struct Two {
+    pub(crate) server: NatsServer,
+    pub(crate) url: String,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) routers: [Member; 2],
+    pub(crate) modules: [String; 2],
+}
+
+impl Two {
+    /// `None` where the server cannot be had.
+    pub(crate) async fn start() -> Option<Self> {
+        let server = NatsServer::start()?;
+        let (url, dir) = (server.url(), tempfile::tempdir().expect("a directory"));
+        let module = |choice: u8| {
+            let wasm = sgl_testkit::small_guests::guest_choosing(choice);
+            module(dir.path(), &format!("{choice}.wasm"), &wasm)
+        };
+        let modules = [module(0), module(1)];
+        let routers =
+            [Member::start(&url, "a", dir.path()).await, Member::start(&url, "b", dir.path()).await];
+        // Both have heard of each other: a rollout waits for those that are heard of.
+        for router in &routers {
+            within("both are heard of", async || {
+                router.fleet().await["routers"].as_array().is_some_and(|routers| routers.len() == 2)
+            })
+            .await;
+        }
+        Some(Self { server, url, dir, routers, modules })
+    }
+
+    /// Waits until both serve this generation.
+    pub(crate) async fn serve(&self, generation: u64) {
+        for router in &self.routers {
+            router.serves(generation).await;
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What operators are told, and operators who race.
+
+use crate::member::{Two, done, fleet, push, within};
+
+#[tokio::test]
+async fn pushes_that_race_get_numbers_of_their_own_and_the_last_is_served() {
+    let Some(two) = Two::start().await else { return };
+    push(&two.url, &two.modules[0]).await;
+    let one = async |module: &str| {
+        let arguments = ["push", module, "--name", "p", "--steps", "100", "--soak-secs", "0"];
+        done(&two.url, &arguments).await["generation"].as_u64().unwrap()
+    };
+    let (a, b, c) = tokio::join!(one(&two.modules[0]), one(&two.modules[1]), one(&two.modules[0]));
+    let mut numbers = [a, b, c];
+    numbers.sort_unstable();
+    assert_eq!(numbers, [2, 3, 4]);
+    two.serve(4).await;
+    let (code, _, error) = fleet(&two.url, &["rollback", "p", "--generation", "3"]).await;
+    assert!(code == 1 && error.contains("the newest generation is 4, not 3"), "{code} {error}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_refused_with_what_was_found() {
+    let Some(two) = Two::start().await else { return };
+    for (arguments, code, said) in [
+        (&["rollback", "q"][..], 4, "has no plugin q"),
+        (&["push", "/nowhere.wasm"], 2, "/nowhere.wasm"),
+        (&["push", &two.modules[0], "--steps", "50,20,100"], 1, "steps"),
+        (&["push", &two.modules[0], "--name", "a.b"], 2, "a.b"),
+        (&["push", &two.modules[0], "--options", r#"{"rollout":{"mode":"canary"}}"#], 2, "--steps"),
+        (&["push", &two.modules[0], "--options", r#"{"nonsense":1}"#], 2, "nonsense"),
+        (&["adopt", "--from", "z"], 1, "router z is not heard of; those that are: a, b"),
+    ] {
+        let (found, _, error) = fleet(&two.url, arguments).await;
+        assert!(found == code && error.contains(said), "{arguments:?}: {found} {error}");
+    }
+    let (code, out, error) = fleet("nats://127.0.0.1:1", &["status", "--json"]).await;
+    assert!(code == 3 && error.contains("cannot be reached"), "{code} {error}");
+    assert!(out.contains("fleet_unreachable"), "{out}");
+    let (code, out, _) = fleet(&two.url, &["status"]).await;
+    assert!(code == 0 && out.contains("fleet f") && out.contains("2 routers"), "{out}");
+}
+
+#[tokio::test]
+async fn router_that_was_given_something_alone_is_shown_and_follows_the_next_push() {
+    let Some(two) = Two::start().await else { return };
+    push(&two.url, &two.modules[0]).await;
+    two.serve(1).await;
+    let admin = format!("http://{}", two.routers[0].process.admin);
+    let mut local =
+        sgl_testkit::process::command(&["plugin", "--admin-url", &admin, "push", &two.modules[1]]);
+    local.args(["--name", "p"]);
+    assert!(sgl_testkit::process::output(local).await.status.success());
+    within("it is shown", async || two.routers[0].own().await["diverged"] == true).await;
+    assert_eq!(two.routers[1].own().await["diverged"], false);
+    assert_eq!(push(&two.url, &two.modules[1]).await, 2);
+    two.serve(2).await;
+    assert_eq!(two.routers[0].own().await["diverged"], false);
+}
