@@ -1,11 +1,11 @@
-//! The policy of one cluster: its plugin, and the thread that watches the plugin's file.
+//! The policy of one cluster: its plugin, its metrics, and the thread that watches the plugin's file.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, LazyLock};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sgl_oci::{ModuleReference, RegistryClient, RegistryError};
 use sglang_router_rs::policies::{
     Load, ModuleBytes, Origin, PluginError, PluginOptions, PolicyFactory, PolicyHandle, WasmPolicyConfig,
@@ -44,15 +44,23 @@ pub(crate) enum ClusterError {
     System(#[from] std::io::Error),
 }
 
-/// The policy of a cluster. Dropping it ends its thread and unloads its plugin.
+/// Metrics as long as Envoy has them.
+type SharedMetrics = Arc<Mutex<Option<ClusterMetrics>>>;
+
+/// The policy of a cluster.
+///
+/// # Concurrency
+///
+/// Dropping it takes the metrics away from the watching thread, at once, since Envoy destroys them next. The
+/// thread itself is not waited for: it may be reading from a registry. It unloads the plugin when it ends.
 #[derive(Debug)]
 pub(crate) struct ClusterPolicy {
     policy: PolicyHandle,
     label_keys: LabelKeys,
     name: String,
+    metrics: SharedMetrics,
     /// Dropping it ends the thread.
-    stop: Option<Sender<()>>,
-    watcher: Option<JoinHandle<()>>,
+    _stop: Sender<()>,
 }
 
 impl ClusterPolicy {
@@ -63,26 +71,26 @@ impl ClusterPolicy {
     /// [`ClusterError`]: what was found and what was expected.
     pub(crate) fn new(name: &str, json: &str, scope: MetricsScope) -> Result<Self, ClusterError> {
         let settings = ClusterSettings::read(json)?;
-        let metrics = ClusterMetrics::define(scope);
+        let metrics = SharedMetrics::new(Mutex::new(Some(ClusterMetrics::define(scope))));
         let mut watched = WatchedModule::new(&settings.module);
         let loader = Loader::new(name, &settings);
+        let name = loader.config.name.clone();
         if let Some(found) = watched.read_if_new()? {
             loader.load(found)?;
         }
-        let policy = FACTORY.create_by_name(&loader.config.name);
+        let policy = FACTORY.create_by_name(&name);
         let policy = policy.ok_or_else(|| std::io::Error::other("the plugin was unloaded"))?;
-        tell_what_is_unknown(&policy, &loader.config.name);
+        tell_what_is_unknown(&policy, &name);
         let label_keys = LabelKeys { namespace: settings.metadata_namespace, keys: settings.labels };
-        let mut cluster =
-            Self { policy, label_keys, name: loader.config.name.clone(), stop: None, watcher: None };
         let (stop, stopped) = channel();
         let look_every = Duration::from_millis(settings.check_interval_ms);
-        let watcher = Watcher { loader, watched, metrics, look_every, looks_to_skip: 0 };
+        let watcher =
+            Watcher { loader, watched, metrics: Arc::clone(&metrics), look_every, looks_to_skip: 0 };
         let thread = std::thread::Builder::new().name("sgl-policy".to_owned());
-        let run = move || watcher.run(|pause| stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout));
-        cluster.watcher = Some(thread.spawn(run)?);
-        cluster.stop = Some(stop);
-        Ok(cluster)
+        thread.spawn(move || {
+            watcher.run(|pause| stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout));
+        })?;
+        Ok(Self { policy, label_keys, name, metrics, _stop: stop })
     }
 
     /// Who decides.
@@ -98,11 +106,17 @@ impl ClusterPolicy {
 
 impl Drop for ClusterPolicy {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        // Joined, since it writes to statistics that Envoy destroys next. It has logged its own panic.
-        let _ = self.watcher.take().map(JoinHandle::join);
-        FACTORY.unload_wasm_plugin(&self.name);
+        let metrics = self.metrics.lock().take();
+        if let Some(mut metrics) = metrics {
+            show(&mut metrics, &self.name);
+        }
     }
+}
+
+/// Shows what was counted of a plugin.
+fn show(metrics: &mut ClusterMetrics, name: &str) {
+    let stats = FACTORY.plugin_stats().into_iter().find(|stats| stats.name == name);
+    stats.into_iter().for_each(|stats| metrics.show(&stats));
 }
 
 /// Loads modules under the settings of a cluster.
@@ -161,7 +175,7 @@ async fn pulled(reference: &str) -> Result<ModuleBytes, ClusterError> {
 struct Watcher {
     loader: Loader,
     watched: WatchedModule,
-    metrics: ClusterMetrics,
+    metrics: SharedMetrics,
     look_every: Duration,
     looks_to_skip: u32,
 }
@@ -181,10 +195,11 @@ impl Watcher {
                     None => self.look(),
                 }
             }
-            let name = &self.loader.config.name;
-            let stats = FACTORY.plugin_stats().into_iter().find(|stats| stats.name == *name);
-            stats.into_iter().for_each(|stats| self.metrics.show(&stats));
+            if let Some(metrics) = self.metrics.lock().as_mut() {
+                show(metrics, &self.loader.config.name);
+            }
         }
+        FACTORY.unload_wasm_plugin(&self.loader.config.name);
     }
 
     fn look(&mut self) {
@@ -195,7 +210,9 @@ impl Watcher {
             Err(error) => Err(error),
         };
         let Err(error) = loaded else { return };
-        self.metrics.refuse_module();
+        if let Some(metrics) = self.metrics.lock().as_ref() {
+            metrics.refuse_module();
+        }
         let named = self.watched.named();
         tracing::warn!("{named} is not taken, and the plugin goes on as it is: {}", in_full(&error));
         if matches!(error, ClusterError::Registry(_)) {

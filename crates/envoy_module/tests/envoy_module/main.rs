@@ -5,5 +5,6 @@ mod rig;
 mod choices;
 mod hosts;
 mod swaps;
+mod registry;
 mod failures;
 mod refusals;
