@@ -4,7 +4,7 @@ use sgl_testkit::modules::plugin;
 use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::upstream::Upstream;
 
-use crate::rig::{Host, Rig, Setup, ask, choosing_labelled};
+use crate::rig::{Host, Rig, Setup, WITH_LABELS, ask, choosing_labelled};
 
 async fn workers(count: usize) -> Vec<Upstream> {
     let mut workers = Vec::new();
@@ -35,7 +35,7 @@ async fn metadata_of_a_host_is_a_label() {
     let mut hosts: Vec<Host> = workers.iter().map(Host::of).collect();
     hosts[0].metadata = "gpu: iron";
     hosts[2].metadata = "gpu: gold";
-    let setup = Setup { settings: ", labels: [gpu]", ..Setup::default() };
+    let setup = Setup { settings: WITH_LABELS, ..Setup::default() };
     let Some(rig) = Rig::start_with(setup, &choosing_labelled("gold"), &hosts).await else { return };
     for _ in 0..5 {
         assert_eq!(rig.ask(&[]).await.status, 200);

@@ -4,7 +4,7 @@ use sgl_testkit::small_guests::guest_with;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
 
-use crate::rig::{Host, Rig};
+use crate::rig::{Host, Rig, Setup};
 
 /// A guest that does this from its fifth decision on; it chooses worker 0 before.
 fn failing_later(what: &str) -> Vec<u8> {
@@ -20,7 +20,9 @@ fn failing_later(what: &str) -> Vec<u8> {
 async fn requests_do_not_notice(guest: Vec<u8>) {
     let workers = [Upstream::saying("{}").await, Upstream::saying("{}").await];
     let hosts: Vec<Host> = workers.iter().map(Host::of).collect();
-    let Some(rig) = Rig::start(&guest, &hosts).await else { return };
+    // The budgets are the defaults.
+    let setup = Setup { settings: "", ..Setup::default() };
+    let Some(rig) = Rig::start_with(setup, &guest, &hosts).await else { return };
     for _ in 0..40 {
         assert_eq!(rig.ask(&[]).await.status, 200);
     }

@@ -4,7 +4,7 @@ use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
 
-use crate::rig::{Host, Rig, Setup, choosing_labelled};
+use crate::rig::{Host, Rig, Setup, WITH_LABELS, choosing_labelled};
 
 #[tokio::test]
 async fn plugin_follows_hosts_that_come_and_go() {
@@ -29,7 +29,7 @@ async fn plugin_follows_hosts_that_come_and_go() {
 async fn plugin_follows_metadata_of_a_host_that_stays() {
     let (first, second) = (Upstream::saying("{}").await, Upstream::saying("{}").await);
     let host = |worker: &Upstream, metadata| Host { metadata, ..Host::of(worker) };
-    let setup = Setup { settings: ", labels: [gpu]", ..Setup::default() };
+    let setup = Setup { settings: WITH_LABELS, ..Setup::default() };
     let hosts = [host(&first, "gpu: gold"), host(&second, "gpu: iron")];
     let Some(rig) = Rig::start_with(setup, &choosing_labelled("gold"), &hosts).await else { return };
     assert_eq!(rig.ask(&[]).await.status, 200);
@@ -80,4 +80,18 @@ async fn ill_host_is_no_candidate_until_it_is_well() {
         asked(&first) > before
     })
     .await;
+}
+
+#[tokio::test]
+async fn envoy_outlives_the_last_cluster_that_uses_the_module() {
+    let worker = Upstream::saying("{}").await;
+    let (setup, hosts) = (Setup::default(), [Host::of(&worker)]);
+    let Some(rig) = Rig::start_with_cluster_file(setup, &guest_choosing(0), &hosts).await else { return };
+    for _ in 0..3 {
+        assert_eq!(rig.ask(&[]).await.status, 200);
+        rig.put_no_cluster();
+        until(async || rig.ask(&[]).await.status == 503).await;
+        rig.put_cluster(setup);
+        until(async || rig.ask(&[]).await.status == 200).await;
+    }
 }

@@ -53,9 +53,17 @@ pub(crate) struct Setup<'a> {
     pub(crate) cluster: &'a str,
 }
 
+/// Looks often, and has budgets that no busy machine spends.
+pub(crate) const PATIENT: &str =
+    ", check_interval_ms: 100, max_execution_time_ms: 5000, options: { max_wait_ms: 5000 }";
+
+/// The same with labels.
+pub(crate) const WITH_LABELS: &str =
+    ", max_execution_time_ms: 5000, options: { max_wait_ms: 5000 }, labels: [gpu]";
+
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { settings: ", check_interval_ms: 100", route: "", cluster: "" }
+        Self { settings: PATIENT, route: "", cluster: "" }
     }
 }
 
@@ -67,7 +75,7 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// The module with its defaults. `None` where there is no Envoy.
+    /// The module with patience. `None` where there is no Envoy.
     pub(crate) async fn start(wasm: &[u8], hosts: &[Host]) -> Option<Self> {
         Self::start_with(Setup::default(), wasm, hosts).await
     }
@@ -80,6 +88,33 @@ impl Rig {
         let variables = [(SEARCH_PATH, path.to_str().expect("a plain path"))];
         let envoy = Envoy::start_with(&config(setup, dir.path()), &variables).await?;
         Some(Self { envoy, dir })
+    }
+
+    /// An Envoy that reads the cluster from a file, so that it can be [replaced](Self::put_cluster).
+    pub(crate) async fn start_with_cluster_file(
+        setup: Setup<'_>,
+        wasm: &[u8],
+        hosts: &[Host],
+    ) -> Option<Self> {
+        let dir = TempDir::new().expect("a directory");
+        std::fs::write(dir.path().join("plugin.wasm"), wasm).expect("a file");
+        std::fs::write(dir.path().join("workers.yaml"), workers(hosts)).expect("a file");
+        let (config, cluster) = with_cluster_file(setup, dir.path());
+        std::fs::write(dir.path().join("cluster.yaml"), cluster).expect("a file");
+        let path = module_dir();
+        let variables = [(SEARCH_PATH, path.to_str().expect("a plain path"))];
+        let envoy = Envoy::start_with(&config, &variables).await?;
+        Some(Self { envoy, dir })
+    }
+
+    /// Replaces the cluster by one with this setup.
+    pub(crate) fn put_cluster(&self, setup: Setup<'_>) {
+        self.put("cluster.yaml", with_cluster_file(setup, self.dir.path()).1.as_bytes());
+    }
+
+    /// Takes the cluster away.
+    pub(crate) fn put_no_cluster(&self) {
+        self.put("cluster.yaml", b"resources: []");
     }
 
     /// Replaces the plugin's module.
@@ -148,6 +183,23 @@ pub(crate) fn config(setup: Setup<'_>, dir: &Path) -> String {
         .replace("/etc/envoy/workers.yaml", &path("workers.yaml"))
         .replace("port_value: 9901", "port_value: 0")
         .replace("address: 0.0.0.0, port_value: 30000", "address: 127.0.0.1, port_value: 0")
+}
+
+/// The same in two files: all but the cluster, and the cluster.
+fn with_cluster_file(setup: Setup<'_>, dir: &Path) -> (String, String) {
+    let whole = config(setup, dir);
+    let (rest, cluster) = whole.split_once("  clusters:\n  - name: workers\n").expect("the cluster");
+    let file = dir.join("cluster.yaml").display().to_string();
+    let source = format!(
+        "dynamic_resources: {{ cds_config: {{ resource_api_version: V3, path_config_source: {{ path: {file} }} }} }}\n\
+         static_resources:\n"
+    );
+    let rest = rest.replacen("static_resources:\n", &source, 1);
+    // A route of a file is otherwise refused before there is its cluster.
+    let rest = rest.replacen("virtual_hosts:", "validate_clusters: false\n            virtual_hosts:", 1);
+    let head =
+        "resources:\n  - \"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster\n    name: workers\n";
+    (rest, format!("{head}{cluster}"))
 }
 
 /// The example as it is, but for its paths.

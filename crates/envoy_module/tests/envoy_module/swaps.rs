@@ -1,5 +1,6 @@
 //! The module is replaced while requests come.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,48 +9,83 @@ use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
 use tokio::task::JoinSet;
 
-use crate::rig::{Host, Rig, Setup, ask};
+use crate::rig::{Host, PATIENT, Rig, Setup, ask};
 
-/// Changes of the module.
+/// Changes of the module, or of the cluster.
 const SWAPS: usize = 12;
+
+/// Eight clients that ask again and again.
+struct Load {
+    over: Arc<AtomicBool>,
+    clients: JoinSet<Vec<String>>,
+}
+
+impl Load {
+    fn start(address: SocketAddr) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        for _ in 0..8 {
+            let over = Arc::clone(&over);
+            clients.spawn(async move {
+                let mut failed = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    let answer = ask(address, &[]).await;
+                    if answer.status != 200 {
+                        failed.push(format!("{}: {}", answer.status, answer.text()));
+                    }
+                }
+                failed
+            });
+        }
+        Self { over, clients }
+    }
+
+    /// Ends it; none of its requests may have failed.
+    async fn end(mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        while let Some(failed) = self.clients.join_next().await {
+            assert_eq!(failed.expect("a client"), Vec::<String>::new());
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_fails_while_the_module_is_replaced() {
     let workers = [Upstream::saying("{}").await, Upstream::saying("{}").await];
     let hosts: Vec<Host> = workers.iter().map(Host::of).collect();
-    // Budgets that a busy machine does not spend.
-    let settings = ", check_interval_ms: 100, max_execution_time_ms: 5000, options: { max_wait_ms: 5000 }";
-    let setup = Setup { settings, ..Setup::default() };
-    let Some(rig) = Rig::start_with(setup, &guest_choosing(0), &hosts).await else { return };
-    let over = Arc::new(AtomicBool::new(false));
-    let mut clients = JoinSet::new();
-    for _ in 0..8 {
-        let (over, address) = (Arc::clone(&over), rig.envoy.clients);
-        clients.spawn(async move {
-            let mut failed = Vec::new();
-            while !over.load(Ordering::Relaxed) {
-                let answer = ask(address, &[]).await;
-                if answer.status != 200 {
-                    failed.push(format!("{}: {}", answer.status, answer.text()));
-                }
-            }
-            failed
-        });
-    }
+    let Some(rig) = Rig::start(&guest_choosing(0), &hosts).await else { return };
+    let load = Load::start(rig.envoy.clients);
     for swap in 1..=SWAPS {
         let chosen = swap % 2;
         rig.put_module(&guest_choosing(u8::try_from(chosen).expect("0 or 1")));
         let before = workers[chosen].seen().len();
         until(async || workers[chosen].seen().len() > before + 20).await;
     }
-    over.store(true, Ordering::Relaxed);
-    while let Some(failed) = clients.join_next().await {
-        assert_eq!(failed.expect("a client"), Vec::<String>::new());
-    }
+    load.end().await;
     until(async || rig.envoy.counted("sgl_policy_swaps_total").await >= SWAPS as u64).await;
     assert_eq!(rig.envoy.counted("sgl_policy_fallbacks_total").await, 0);
     let requests: usize = workers.iter().map(|worker| worker.seen().len()).sum();
     until(async || rig.envoy.counted("sgl_policy_decisions_total").await >= requests as u64).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_while_envoy_replaces_the_cluster_and_its_plugin() {
+    let workers = [Upstream::saying("{}").await, Upstream::saying("{}").await];
+    let hosts: Vec<Host> = workers.iter().map(Host::of).collect();
+    let settings = |number: usize| format!("{PATIENT}, config: {{ number: {number} }}");
+    let first = settings(0);
+    let setup = Setup { settings: &first, ..Setup::default() };
+    let Some(rig) = Rig::start_with_cluster_file(setup, &guest_choosing(0), &hosts).await else { return };
+    let load = Load::start(rig.envoy.clients);
+    for swap in 1..=SWAPS {
+        rig.put_cluster(Setup { settings: &settings(swap), ..Setup::default() });
+        // Each cluster has a plugin of its own; generations are numbered over all.
+        until(async || rig.envoy.counted("sgl_policy_generation").await > swap as u64).await;
+        let before = workers[0].seen().len();
+        until(async || workers[0].seen().len() > before + 20).await;
+    }
+    load.end().await;
+    assert_eq!(workers[1].seen().len(), 0, "the plugin was not asked");
 }
 
 #[tokio::test]
