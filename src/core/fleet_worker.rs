@@ -144,6 +144,13 @@ impl FleetWorker {
         }
     }
 
+    /// Stores how many requests other routers have in flight to it; `None` if that is not known.
+    pub fn set_load_elsewhere(&self, load: Option<u32>) {
+        let known = load.map(|load| load.min(i32::MAX.cast_unsigned()));
+        let bits = known.unwrap_or(Column::LoadElsewhere.unknown());
+        self.chunk.store(Column::LoadElsewhere, self.slot, bits);
+    }
+
     /// Moves the latency average towards a new time to first byte, in milliseconds, by a tenth
     /// of the difference. A concurrent update may be lost, which a moving average forgives.
     pub fn observe_latency(&self, milliseconds: f32) {

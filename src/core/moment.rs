@@ -30,7 +30,8 @@ pub(crate) const fn is_in(column: Column) -> bool {
         | Column::TokensInFlight
         | Column::PendingCost
         | Column::TtftEwma
-        | Column::TpotEwma => false,
+        | Column::TpotEwma
+        | Column::LoadElsewhere => false,
     }
 }
 

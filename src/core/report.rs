@@ -111,6 +111,8 @@ report! {
     LatencyEwma => latency_ewma: f32 as latency_ms, by router;
     /// Milliseconds since the worker reported; the router measures them.
     ReportAgeMs => report_age_ms: i32 as report_age_ms, by router;
+    /// Requests in flight to it from the other routers of the fleet, as these say.
+    LoadElsewhere => load_elsewhere: i32 as load_elsewhere, by router;
 }
 
 impl Default for WorkerReport {

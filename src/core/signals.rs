@@ -44,7 +44,7 @@ enum Home {
 }
 
 /// Columns with cells of their own.
-const OWN: usize = 12;
+const OWN: usize = 13;
 
 const LOAD_AND_HELD: usize = 0;
 const PREFILL_AND_UNCACHED: usize = 1;
@@ -68,6 +68,7 @@ const fn home(column: Column) -> Home {
         Column::TtftEwma => Home::Cells(9),
         Column::TpotEwma => Home::Cells(10),
         Column::ReportAgeMs => Home::Cells(11),
+        Column::LoadElsewhere => Home::Cells(12),
     }
 }
 

@@ -64,7 +64,8 @@ fn sent(name: &str) -> Value {
     Value::decode(&take_echo(name, 'S'))
 }
 
-/// Eleven workers of which 4 is unhealthy, 2 has two requests in flight and 3 has reported.
+/// Eleven workers of which 4 is unhealthy, 2 has two requests in flight 3 has reported, and others
+/// have requests at 9.
 fn varied_fleet() -> (Fleet, Vec<InFlight>) {
     let fleet = fleet(11);
     let table = fleet.table();
@@ -79,6 +80,7 @@ fn varied_fleet() -> (Fleet, Vec<InFlight>) {
     };
     table.workers()[3].set_report(&report);
     table.workers()[10].observe_latency(12.5);
+    table.workers()[9].set_load_elsewhere(Some(6));
     let entry = BookEntry { prompt_tokens: 900, prefill_tokens: 800, uncached_tokens: 700, cost: 1.5 };
     let mut held: Vec<_> = (0..2).map(|_| InFlight::on_fleet_with(&table.workers()[2], || entry)).collect();
     held[1].generated(5);
@@ -96,6 +98,7 @@ fn known_in(column: Column) -> (usize, u32) {
         Column::QueuedTokens => (3, 70_000),
         Column::KvUsage => (3, 0.25_f32.to_bits()),
         Column::Throughput => (3, 812.5_f32.to_bits()),
+        Column::LoadElsewhere => (9, 6),
         Column::LatencyEwma => (10, 12.5_f32.to_bits()),
         // Of this moment; its own test says how it grows.
         Column::ReportAgeMs => (3, 0),

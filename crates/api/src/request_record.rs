@@ -278,6 +278,9 @@ pub struct CandidateRecord {
     /// Milliseconds since it reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report_age_ms: Option<i32>,
+    /// Requests in flight to it from the other routers of the fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_elsewhere: Option<i32>,
     /// Tokens of the prompt that it was believed to hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_match: Option<i32>,

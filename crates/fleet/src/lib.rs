@@ -23,6 +23,7 @@ mod step_side;
 pub mod gates;
 pub mod loads;
 pub mod connection;
+pub mod load_exchange;
 pub mod buckets;
 pub mod modules;
 pub mod store;

@@ -27,6 +27,7 @@ macro_rules! for_each_column {
             OldestPendingMs(oldest_pending_ms): i32 = -1, "age of the oldest request without a first token in milliseconds";
             TtftEwma(ttft_ewma): f32 = f32::NAN, "time to first token in milliseconds";
             TpotEwma(tpot_ewma): f32 = f32::NAN, "time per generated token in milliseconds";
+            LoadElsewhere(load_elsewhere): i32 = -1, "requests in flight from the other routers of the fleet";
         }
     };
 }

@@ -351,7 +351,7 @@ mod tests {
         }
         let names = "healthy excluded load running waiting queued_tokens kv_usage throughput latency_ewma report_age_ms \
                      prefill_load prefill_tokens uncached_tokens tokens_in_flight pending_cost oldest_pending_ms \
-                     ttft_ewma tpot_ewma prefix_match \
+                     ttft_ewma tpot_ewma load_elsewhere prefix_match \
                      request_text request_tokens prompt_bytes prompt_tokens prompt_tokens_exact max_tokens \
                      stream route session client_key prefix_hashes arrival_rate model \
                      waited_ms may_wait_ms held leg random now_ns";

@@ -222,9 +222,9 @@ proptest! {
     }
 
     #[test]
-    fn manifest_survives_the_round_trip(name in text(), version in text(), description in text(), picked in vec(0usize..26, 0..26), serial: bool, columns: bool) {
+    fn manifest_survives_the_round_trip(name in text(), version in text(), description in text(), picked in vec(0usize..27, 0..27), serial: bool, columns: bool) {
         let names = ["healthy", "excluded", "load", "running", "waiting", "queued_tokens", "kv_usage", "throughput", "latency_ewma", "report_age_ms",
-            "prefill_load", "prefill_tokens", "uncached_tokens", "tokens_in_flight", "pending_cost", "oldest_pending_ms", "ttft_ewma", "tpot_ewma",
+            "prefill_load", "prefill_tokens", "uncached_tokens", "tokens_in_flight", "pending_cost", "oldest_pending_ms", "ttft_ewma", "tpot_ewma", "load_elsewhere",
             "request_text", "request_tokens", "prompt_bytes", "model", "header:x-id", "leg", "random", "now_ns"];
         let mut inputs: Vec<Input> = Vec::new();
         for input in picked.into_iter().map(|i| Input::parse(names[i]).expect("known")) {

@@ -202,6 +202,7 @@ mod tests {
             Input::OldestPendingMs,
             Input::TtftEwma,
             Input::TpotEwma,
+            Input::LoadElsewhere,
             Input::PrefixMatch,
             Input::RequestText,
             Input::RequestTokens,

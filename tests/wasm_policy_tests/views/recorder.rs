@@ -87,7 +87,7 @@ sgl_policy_sdk::export_policy! {
     inputs: [
         Healthy, Header("x-a"), Load, Running, Waiting, RequestText, QueuedTokens, KvUsage, Throughput,
         PrefillLoad, TtftEwma, LatencyEwma, UncachedTokens, TpotEwma, TokensInFlight, OldestPendingMs, PendingCost,
-        PrefillTokens, ReportAgeMs, RequestTokens, Excluded, PrefixMatch, PromptBytes, PromptTokens, PromptTokensExact, Model,
+        PrefillTokens, ReportAgeMs, LoadElsewhere, RequestTokens, Excluded, PrefixMatch, PromptBytes, PromptTokens, PromptTokensExact, Model,
         ArrivalRate, Field("/a/0"), PrefixHashes, MaxTokens, Session, Stream, Query("q"), Route, Header("x-b"), WaitedMs, Held, MayWaitMs, Leg, Random, NowNs,
     ],
 }

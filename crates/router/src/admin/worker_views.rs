@@ -135,5 +135,6 @@ fn together(targets: &[Arc<Target>]) -> WorkerReport {
         throughput: floats(|report| report.throughput).map_or(f32::NAN, |(sum, _)| sum),
         latency_ewma: mean(|report| report.latency_ewma),
         report_age_ms: reports.iter().map(|report| report.report_age_ms).max().unwrap_or(-1),
+        load_elsewhere: sum(|report| report.load_elsewhere),
     }
 }

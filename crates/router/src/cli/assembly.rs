@@ -138,7 +138,8 @@ impl RunningRouter {
             Some(settings) => {
                 let (manager, switch) = (Arc::clone(&manager), Arc::clone(&switch));
                 let state_dir = config.state_dir.clone();
-                let parts = FleetParts { settings, manager, switch, state_dir, data, admin };
+                let backends = Arc::clone(proxy.backends());
+                let parts = FleetParts { settings, manager, switch, backends, state_dir, data, admin };
                 Box::pin(fleet::start(parts, &board_of_fleet, &stop_operations)).await?
             }
             None => Vec::new(),

@@ -3,7 +3,8 @@
 use std::io;
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -33,6 +34,9 @@ const LIBRARY: &str = "sglang_router_rs";
 /// The crates that were split off [`LIBRARY`].
 const SPLIT_OFF: [&str; 3] = ["sgl_router", "sgl_upstream", "sgl_tools"];
 
+/// The target of the events of NATS' client.
+const NATS_CLIENT: &str = "async_nats";
+
 /// Why there is no log.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -54,7 +58,11 @@ pub struct LogLevelError {
 ///
 /// If a log was started before.
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<(), LogLevelError> {
-    let filter = filter(level)?;
+    let mut filter = filter(level)?;
+    // It has a line for each try to connect; the fleet has one for each time that it is lost or back.
+    if let (false, Ok(quiet)) = (level.contains(NATS_CLIENT), format!("{NATS_CLIENT}=error").parse()) {
+        filter = filter.add_directive(quiet);
+    }
     let has_colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt::layer().with_ansi(has_colours).with_writer(io::stderr);
@@ -63,7 +71,9 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<(), LogLevelError>
         LogFormat::Json => lines.json().boxed(),
     };
     // Whatever of it standard error shows: operators look at the newest lines on their page.
-    let kept = KeepEvents.with_filter(LevelFilter::INFO);
+    let is_kept =
+        |event: &Metadata<'_>| *event.level() <= Level::INFO && !event.target().starts_with(NATS_CLIENT);
+    let kept = KeepEvents.with_filter(filter_fn(is_kept).with_max_level_hint(LevelFilter::INFO));
     tracing_subscriber::registry().with(lines.with_filter(filter)).with(kept).init();
     Ok(())
 }

@@ -69,6 +69,8 @@ pub(crate) struct FleetMember {
     pub(crate) steps: RolloutSteps,
     pub(crate) life: u64,
     pub(crate) holding: Option<String>,
+    /// Whether NATS was reached when it was told of last.
+    pub(crate) is_up: Option<bool>,
 }
 
 /// What was said last, and when.
@@ -102,6 +104,7 @@ impl FleetMember {
                 () = tokio::time::sleep(wake.min(LOOK)) => {}
             }
             let seen = sight.borrow_and_update().clone();
+            self.tell_of_link(seen.is_up);
             self.retry(&mut failed_since, &under_way);
             self.act(&seen, &mut jobs, &mut under_way).await;
             self.say(&seen, &mut jobs, &mut under_way, &mut said);
@@ -151,6 +154,20 @@ impl FleetMember {
                 "another generation of the fleet serves"
             );
         }
+    }
+
+    fn tell_of_link(&mut self, is_up: bool) {
+        if self.is_up == Some(is_up) {
+            return;
+        }
+        let fleet = self.store.fleet().as_str();
+        match is_up {
+            true => tracing::info!(fleet, "NATS is reached"),
+            // At the start it is reached a moment later.
+            false if self.is_up.is_none() => return,
+            false => tracing::warn!(fleet, "NATS is not reached: this router goes on with what it serves"),
+        }
+        self.is_up = Some(is_up);
     }
 
     /// Has what could not be had tried again.

@@ -15,6 +15,7 @@ mod kept_fleet;
 mod version_loader;
 mod rollout_steps;
 mod fleet_member;
+mod shared_loads;
 mod start;
 
 pub(crate) use crate::fleet::fleet_board::FleetBoard;

@@ -15,10 +15,13 @@ use crate::fleet::fleet_member::FleetMember;
 use crate::fleet::held_plugin::HeldPlugin;
 use crate::fleet::kept_fleet::{FollowedState, KeptFleet};
 use crate::fleet::rollout_steps::RolloutSteps;
+use crate::fleet::shared_loads::share;
 use crate::fleet::version_loader::VersionLoader;
 use crate::manage::{PluginManager, PolicySwitch};
+use crate::proxy::Backends;
 use sgl_fleet::connection::{ConnectionSettings, FleetConnection};
 use sgl_fleet::follow::follow;
+use sgl_fleet::load_exchange::LoadExchange;
 use sgl_fleet::sight::FleetSight;
 use sgl_fleet::store::FleetStore;
 use sgl_fleet::{FleetStateError, KeyPart};
@@ -32,6 +35,8 @@ pub(crate) struct FleetParts {
     pub(crate) manager: Arc<PluginManager>,
     /// What changes the policy.
     pub(crate) switch: Arc<PolicySwitch>,
+    /// The workers.
+    pub(crate) backends: Arc<Backends>,
     /// Where it is kept how far the fleet was followed.
     pub(crate) state_dir: Option<PathBuf>,
     /// Where clients connect: names the router, if nobody else does.
@@ -54,7 +59,7 @@ pub(crate) async fn start(
     board: &FleetBoard,
     stop: &CancellationToken,
 ) -> Result<Vec<JoinHandle<()>>, FleetStateError> {
-    let FleetParts { settings, manager, switch, state_dir, data, admin } = parts;
+    let FleetParts { settings, manager, switch, backends, state_dir, data, admin } = parts;
     let router = match settings.router {
         Some(router) => router,
         None => own_name(data)?,
@@ -70,6 +75,14 @@ pub(crate) async fn start(
     if kept.is_none() {
         tracing::warn!(fleet, "without --state-dir a restart does not know how far the fleet was followed");
     }
+    let life = fastrand::u64(..);
+    let exchange = LoadExchange {
+        connection: connection.clone(),
+        fleet: store.fleet().clone(),
+        router: router.clone(),
+        life,
+    };
+    let sharing = tokio::spawn(share(exchange, backends, stop.clone()));
     let member = FleetMember {
         store: store.clone(),
         router,
@@ -80,8 +93,9 @@ pub(crate) async fn start(
         board: board.clone(),
         held,
         steps: RolloutSteps::new(),
-        life: fastrand::u64(..),
+        life,
         holding: None,
+        is_up: None,
     };
     member.show_first();
     let (told, sight) = watch::channel(FleetSight::default());
@@ -92,7 +106,7 @@ pub(crate) async fn start(
             () = follow(&store, &told) => {}
         }
     });
-    Ok(vec![following, tokio::spawn(member.run(sight, stop.clone()))])
+    Ok(vec![following, sharing, tokio::spawn(member.run(sight, stop.clone()))])
 }
 
 fn read(kept: Option<&KeptFleet>, fleet: &str) -> FollowedState {

@@ -111,8 +111,16 @@ impl AskedWorker {
     }
 
     fn shown(&self, index: usize, worker: &FleetWorker) -> CandidateRecord {
-        let KnownReport { running, waiting, queued_tokens, kv_usage, throughput, latency_ms, report_age_ms } =
-            self.report;
+        let KnownReport {
+            running,
+            waiting,
+            queued_tokens,
+            kv_usage,
+            throughput,
+            latency_ms,
+            report_age_ms,
+            load_elsewhere,
+        } = self.report;
         CandidateRecord {
             index,
             url: worker.url().to_owned(),
@@ -127,6 +135,7 @@ impl AskedWorker {
             throughput,
             latency_ms,
             report_age_ms,
+            load_elsewhere,
             prefix_match: self.prefix_match,
             books: self.books,
             score: None,

@@ -4,5 +4,6 @@
 mod member;
 
 mod faults;
+mod loads;
 mod operators;
 mod rollouts;

@@ -31,9 +31,14 @@ pub(crate) fn module(dir: &Path, name: &str, wasm: &[u8]) -> String {
 impl Member {
     /// Starts one that keeps its state below this directory, by its name.
     pub(crate) async fn start(url: &str, name: &str, dir: &Path) -> Self {
+        Self::start_with(url, name, dir, &[]).await
+    }
+
+    /// The same, with more flags.
+    pub(crate) async fn start_with(url: &str, name: &str, dir: &Path, more: &[&str]) -> Self {
         let state = text(&dir.join(name));
         let flags = ["--fleet", url, "--fleet-name", "f", "--fleet-router", name, "--state-dir", &state];
-        Self { process: Process::serve(&flags).await }
+        Self { process: Process::serve(&[&flags, more].concat()).await }
     }
 
     /// What it sees of the fleet.

@@ -77,6 +77,7 @@ fn report_of(candidate: &CandidateRecord) -> WorkerReport {
         throughput: candidate.throughput.unwrap_or(unknown.throughput),
         latency_ewma: candidate.latency_ms.unwrap_or(unknown.latency_ewma),
         report_age_ms: candidate.report_age_ms.unwrap_or(unknown.report_age_ms),
+        load_elsewhere: candidate.load_elsewhere.unwrap_or(unknown.load_elsewhere),
     }
 }
 

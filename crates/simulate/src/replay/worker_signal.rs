@@ -14,9 +14,10 @@ pub(crate) enum WorkerSignal {
 
 /// What may speak for a worker, what decides first: that it holds the prompt, that little is to be done
 /// before the first token, that little is to be done at all, that it is quick.
-const ORDER: [WorkerSignal; 15] = [
+const ORDER: [WorkerSignal; 16] = [
     WorkerSignal::PrefixMatch,
     WorkerSignal::Column(Column::Load),
+    WorkerSignal::Column(Column::LoadElsewhere),
     WorkerSignal::Column(Column::UncachedTokens),
     WorkerSignal::Column(Column::PrefillTokens),
     WorkerSignal::Column(Column::PrefillLoad),
@@ -77,6 +78,7 @@ impl WorkerSignal {
             Column::KvUsage => worker.kv_usage.map(f64::from),
             Column::Throughput => worker.throughput.map(f64::from),
             Column::LatencyEwma => worker.latency_ms.map(f64::from),
+            Column::LoadElsewhere => worker.load_elsewhere.map(f64::from),
             Column::ReportAgeMs => worker.report_age_ms.map(f64::from),
             Column::PrefillLoad => books.map(|books| books.prefill_load.into()),
             Column::PrefillTokens => books.map(|books| books.prefill_tokens.into()),

@@ -26,7 +26,7 @@ pub(crate) fn row(worker: &CandidateRecord, columns: &[(&str, Cell)], chosen: bo
 /// A worker's value in a column; `None` if unknown.
 pub(crate) type Cell = fn(&CandidateRecord) -> Option<String>;
 
-/// The heads and cells of the columns to show: those of the books, of the index of prefixes and of throughput
+/// The heads and cells of the columns to show: those of the books, of the index of prefixes, of throughput and of a fleet
 /// only where there is something to show.
 pub(crate) fn columns(candidates: &[CandidateRecord]) -> Vec<(&'static str, Cell)> {
     let booked = candidates.iter().any(|one| one.books.is_some());
@@ -36,7 +36,13 @@ pub(crate) fn columns(candidates: &[CandidateRecord]) -> Vec<(&'static str, Cell
     let of_index = matched.then_some(cell);
     // Few policies look at it, and few engines tell it.
     let fast = candidates.iter().any(|one| one.throughput.is_some());
-    let is_told = |column: &Column| *column != Column::Throughput || fast;
+    // Only routers of a fleet know it.
+    let shared = candidates.iter().any(|one| one.load_elsewhere.is_some());
+    let is_told = |column: &Column| match column {
+        Column::Throughput => fast,
+        Column::LoadElsewhere => shared,
+        _ => true,
+    };
     Column::ALL.into_iter().filter(is_told).filter_map(shown).chain(of_index).chain(of_books).collect()
 }
 
@@ -57,6 +63,9 @@ fn shown(column: Column) -> Option<(&'static str, Cell)> {
         }
         Column::LatencyEwma => Some(("LATENCY", |worker| worker.latency_ms.map(|ms| format!("{ms:.1} ms")))),
         Column::ReportAgeMs => Some(("AGE", |worker| worker.report_age_ms.map(|ms| format!("{ms} ms")))),
+        Column::LoadElsewhere => {
+            Some(("ELSEWHERE", |worker| worker.load_elsewhere.map(|count| count.to_string())))
+        }
         Column::PrefillLoad
         | Column::PrefillTokens
         | Column::UncachedTokens
@@ -88,7 +97,8 @@ fn shown_of_books(column: Column) -> Option<(&'static str, Cell)> {
         | Column::KvUsage
         | Column::Throughput
         | Column::LatencyEwma
-        | Column::ReportAgeMs => return None,
+        | Column::ReportAgeMs
+        | Column::LoadElsewhere => return None,
     };
     Some(shown)
 }

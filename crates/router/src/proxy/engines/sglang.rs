@@ -175,7 +175,11 @@ mod tests {
         let known = serde_json::to_value(load(CORE.as_bytes()).unwrap().report().known()).unwrap();
         let unknown = known.as_object().unwrap().iter().filter(|(_, value)| value.is_null());
         let unknown: Vec<&str> = unknown.map(|(name, _)| name.as_str()).collect();
-        assert_eq!(unknown, ["latency_ms", "report_age_ms"], "what a worker says has a key in `Rank`");
+        assert_eq!(
+            unknown,
+            ["latency_ms", "load_elsewhere", "report_age_ms"],
+            "what a worker says has a key in `Rank`"
+        );
     }
 
     #[test]
