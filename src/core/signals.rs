@@ -15,7 +15,7 @@ use crate::core::wide_copy::WideCopy;
 use sgl_policy_abi::Column;
 
 /// Workers in one chunk. 1024 keeps a table of a thousand in one copy per column, and an empty
-/// router at 115 KiB.
+/// router at 120 KiB.
 pub(crate) const CHUNK_SLOTS: usize = 1024;
 
 /// A column and a gap: without it the beginnings of all columns would have to share the same few lines of a

@@ -83,6 +83,6 @@ mod tests {
             .collect();
         assert!(firsts.len() > 3, "{firsts:?}");
         // Routers of two versions must agree: these numbers are for ever.
-        assert_eq!(["a", "b", "c"].map(|router| place("fleet", "p", 1, router)), [0, 0, 0]);
+        assert_eq!(["a", "b", "c"].map(|router| place("fleet", "p", 1, router)), [34, 7, 20]);
     }
 }
