@@ -1,6 +1,6 @@
 """Writes what was measured between the markers of a page.
 
-usage: page.py PAGE [peers FILE] [routers FILE]
+usage: page.py PAGE [peers FILE] [routers FILE] [operations FILE]
 """
 
 import json
@@ -51,7 +51,7 @@ def routers(result):
 
 
 # Name of the marker, and what it is filled by.
-BLOCKS = {"peers": peers, "routers": routers}
+BLOCKS = {"peers": peers, "routers": routers, "operations": routers}
 
 
 def fill(text, name, block):

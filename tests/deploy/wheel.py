@@ -49,6 +49,14 @@ class Checks:
         assert pathlib.Path(f"/proc/{router.process.pid}/exe").resolve() == (self.python.parent / "sgl-router").resolve()
         assert router.end() == 0
 
+    def check_module_is_the_command_line_and_says_what_to_do_instead_of_starting_engines(self):
+        assert run([self.python, "-m", "sgl_router", "--version"]).startswith("sgl-router ")
+        assert "cache_aware" in run([self.python, "-m", "sgl_router", "plugin", "list", "--embedded"])
+        for words in (["sgl_router", "server"], ["sgl_router.launch_server", "--host", "0.0.0.0", "--dp-size", "8"]):
+            done = subprocess.run([self.python, "-m", *words], capture_output=True, text=True, timeout=60)
+            assert done.returncode == 2 and "sgl_router starts no engines" in done.stderr, (words, done)
+            assert "sgl_router.launch_router --worker-urls" in done.stderr, done
+
     def check_program_starts_routers_asks_them_and_stops_them(self):
         said = self.program(
             f"""

@@ -111,7 +111,20 @@ async function main() {
     const before = await total();
     await page.waitForFunction(from => Number(document.getElementById('rate-note').textContent.replace(/\D/g, '')) > from, before, { timeout: 30000 });
     await page.waitForFunction(() => /s · /.test(document.getElementById('ttft').textContent), null, { timeout: 30000 });
-    await page.waitForFunction(() => document.querySelector('#curve-rate polyline').getAttribute('points').split(' ').length > 3, null, { timeout: 30000 });
+    for (const curve of ['rate', 'ttft', 'decision']) {
+      await page.waitForFunction(name => {
+        const line = document.querySelector(`#curve-${name} polyline`);
+        return line && line.getAttribute('points').split(' ').length > 3;
+      }, curve, { timeout: 30000 }).catch(error => { throw new Error(`#curve-${curve}: ${error.message}`); });
+    }
+    // Of each worker, as the table names its columns: a part of the load, and the age of what it said.
+    const heads = await page.locator('#workers thead th').allTextContents();
+    const column = title => heads.findIndex(head => head.startsWith(title)) + 1;
+    for (const [title, pattern] of [['Share', /^\d+ %$/], ['Report', /^[\d.,]+ (ns|µs|ms|s)$/]]) {
+      const cells = await page.locator(`#workers tbody td:nth-child(${column(title)})`).allTextContents();
+      assert.equal(cells.length, workers.length, title);
+      for (const cell of cells) assert.match(cell, pattern, title);
+    }
   });
   await check('opens a decision with its candidates, and keeps it open', async () => {
     await page.locator('#decisions summary').first().click();

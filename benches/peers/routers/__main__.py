@@ -30,7 +30,8 @@ def arguments():
     parser.add_argument("--prefix", action="store_true", help="policies that look at prompts, 8 KB prompts only")
     parser.add_argument("--tls", action="store_true", help="this router and nginx, with TLS and without")
     parser.add_argument("--watched", action="store_true", help="this router with an access log, with traces, and without")
-    parser.add_argument("--before", type=pathlib.Path, help="with --tls or --watched: another build of this router, bare")
+    parser.add_argument("--operations", action="store_true", help="this router bare, with TLS, an access log, traces, --token-metrics; nginx with TLS and without")
+    parser.add_argument("--before", type=pathlib.Path, help="with --tls, --watched or --operations: another build of this router, bare")
     parser.add_argument("--rounds", type=int, help="rounds")
     parser.add_argument("--requests", type=int, help="requests of a router in a cell and round")
     parser.add_argument("--workers", type=int, default=4, help="simulated workers (default: 4)")
@@ -50,6 +51,8 @@ def start_all(given, urls):
         return start_tls(given, common)
     if given.watched:
         return start_watched(given, common)
+    if given.operations:
+        return start_operations(given, common)
     own = routers.PREFIX_HERE if given.prefix else routers.HERE
     theirs = routers.PREFIX_POLICY if given.prefix else "round_robin"
     starts = {name: lambda name=name: routers.here(name, given.binary, given.plugins, *common) for name in own}
@@ -66,10 +69,14 @@ def start_all(given, urls):
     return [start() for name, start in starts.items() if name in chosen]
 
 
-def start_tls(given, common):
+def make_certificates(given):
     script = pathlib.Path(__file__).parents[3] / "scripts" / "make_certificate.sh"
     subprocess.run([script, given.work], check=True)
-    pair = tuple(given.work / name for name in ("authority.pem", "server.pem", "server.key"))
+    return tuple(given.work / name for name in ("authority.pem", "server.pem", "server.key"))
+
+
+def start_tls(given, common):
+    pair = make_certificates(given)
     fleet = [
         routers.here(routers.ROUND_ROBIN, given.binary, given.plugins, *common),
         routers.here(routers.TLS, given.binary, given.plugins, *common, certificates=pair),
@@ -79,14 +86,31 @@ def start_tls(given, common):
     return fleet + start_before(given, common)
 
 
-def start_watched(given, common):
+def watched_routers(given, common):
     collector = start_collector()
     start = lambda name, *more: routers.here(name, given.binary, given.plugins, *common, more=more)
-    fleet = [
-        start(routers.ROUND_ROBIN),
+    return [
         start(routers.ACCESS_LOG, "--access-log", given.work / "access.log"),
         start(routers.TRACES, "--enable-trace", "--otlp-traces-endpoint", collector, "--otel-sampling-ratio", "0.01"),
+    ]
+
+
+def start_watched(given, common):
+    bare = routers.here(routers.ROUND_ROBIN, given.binary, given.plugins, *common)
+    fleet = [bare, *watched_routers(given, common), routers.nginx(*common)]
+    return fleet + start_before(given, common)
+
+
+def start_operations(given, common):
+    start = lambda name, **more: routers.here(name, given.binary, given.plugins, *common, **more)
+    pair = make_certificates(given)
+    fleet = [
+        start(routers.ROUND_ROBIN),
+        start(routers.TLS, certificates=pair),
+        *watched_routers(given, common),
+        start(routers.TOKEN_METRICS, more=["--token-metrics"]),
         routers.nginx(*common),
+        routers.nginx(*common, certificates=pair),
     ]
     return fleet + start_before(given, common)
 
@@ -157,7 +181,8 @@ def compare(given):
         "machine": platform.platform(),
     }
     cpu = measure_cpu(given, fleet)
-    latencies = {} if given.prefix or given.tls or given.watched else measure_latency(given, fleet)
+    only_cpu = given.prefix or given.tls or given.watched or given.operations
+    latencies = {} if only_cpu else measure_latency(given, fleet)
     return {"settings": settings, "cpu_us": cpu, "latency_ms": latencies}
 
 

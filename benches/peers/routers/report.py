@@ -2,7 +2,7 @@
 
 import statistics
 
-from routers import ACCESS_LOG, BEFORE, HERE, LEAST_LOAD, NGINX, NGINX_TLS, PLUGIN, PREFIX_PLUGIN, ROUND_ROBIN, TLS, TRACES
+from routers import ACCESS_LOG, BEFORE, HERE, LEAST_LOAD, NGINX, NGINX_TLS, PLUGIN, PREFIX_PLUGIN, ROUND_ROBIN, TLS, TOKEN_METRICS, TRACES
 
 
 def medians(measured):
@@ -37,6 +37,17 @@ def ratio(rounds, name, others):
 
 # What is compared with what, by what only one of the tables has.
 PAIRS = {
+    # All side by side: what each costs, and the same of nginx.
+    TOKEN_METRICS: [
+        (TLS, NGINX_TLS),
+        (TLS, ROUND_ROBIN),
+        (NGINX_TLS, NGINX),
+        (TRACES, ROUND_ROBIN),
+        (ACCESS_LOG, ROUND_ROBIN),
+        (TOKEN_METRICS, ROUND_ROBIN),
+        (ROUND_ROBIN, NGINX),
+        (ROUND_ROBIN, BEFORE),
+    ],
     TLS: [(TLS, NGINX_TLS), (ROUND_ROBIN, NGINX), (TLS, ROUND_ROBIN), (NGINX_TLS, NGINX), (ROUND_ROBIN, BEFORE)],
     TRACES: [(TRACES, ROUND_ROBIN), (ACCESS_LOG, ROUND_ROBIN), (ROUND_ROBIN, BEFORE), (ROUND_ROBIN, NGINX)],
 }
@@ -53,7 +64,7 @@ def ratio_table(measured):
     names = list(next(iter(measured.values())))
     for only, pairs in PAIRS.items():
         if only in names:
-            return pairs_table(measured, pairs)
+            return pairs_table(measured, [(a, b) for a, b in pairs if a in names and b in names])
     peers = [name for name in names if name not in [*HERE, PREFIX_PLUGIN, NGINX]]
     plugin = PREFIX_PLUGIN if PREFIX_PLUGIN in names else PLUGIN
     others = {"best other router": peers, "nginx": [NGINX], "least_load": [LEAST_LOAD], "round_robin": [ROUND_ROBIN]}

@@ -13,6 +13,7 @@ ROUND_ROBIN = "here, round_robin"
 TLS = "here, TLS"
 ACCESS_LOG = "here, access log"
 TRACES = "here, traces of 1 %"
+TOKEN_METRICS = "here, token metrics"
 BEFORE = "before, round_robin"
 NGINX = "nginx"
 NGINX_TLS = "nginx, TLS"
@@ -38,7 +39,7 @@ class Router:
 
 
 PLUGINS = {PLUGIN: "least_connections", PREFIX_PLUGIN: "least_uncached"}
-POLICIES = {LEAST_LOAD: "least_load", ROUND_ROBIN: "round_robin", TLS: "round_robin", BEFORE: "round_robin", ACCESS_LOG: "round_robin", TRACES: "round_robin"}
+POLICIES = {LEAST_LOAD: "least_load", ROUND_ROBIN: "round_robin", TLS: "round_robin", BEFORE: "round_robin", ACCESS_LOG: "round_robin", TRACES: "round_robin", TOKEN_METRICS: "round_robin"}
 
 
 def here(name, binary, plugins, workers, threads, work, certificates=None, more=()):
