@@ -62,7 +62,10 @@ impl Balancer {
     fn decide(&self, hosts: ClusterHosts<'_>, request: RequestContext<'_>) -> Option<usize> {
         let policy = self.cluster.policy();
         self.hosts.note_loads(hosts);
-        let facts = RequestFacts::new(request, policy.needs(), self.hosts.avoided(hosts, request));
+        let needs = policy.needs();
+        let arrival_rate = if needs.arrival_rate { self.cluster.count_arrival() } else { None };
+        let facts =
+            RequestFacts::new(request, needs, self.hosts.avoided(hosts, request)).arriving_at(arrival_rate);
         policy.select_worker(self.hosts.workers(), &facts.info())
     }
 }

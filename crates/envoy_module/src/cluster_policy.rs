@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sgl_oci::{ModuleReference, RegistryClient, RegistryError};
+use sglang_router_rs::core::ArrivalRate;
 use sglang_router_rs::policies::{
     Load, ModuleBytes, Origin, PluginError, PluginOptions, PolicyFactory, PolicyHandle, WasmPolicyConfig,
 };
@@ -57,6 +58,7 @@ type SharedMetrics = Arc<Mutex<Option<ClusterMetrics>>>;
 pub(crate) struct ClusterPolicy {
     policy: PolicyHandle,
     label_keys: LabelKeys,
+    arrivals: ArrivalRate,
     name: String,
     metrics: SharedMetrics,
     /// Dropping it ends the thread.
@@ -90,12 +92,18 @@ impl ClusterPolicy {
         thread.spawn(move || {
             watcher.run(|pause| stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout));
         })?;
-        Ok(Self { policy, label_keys, name, metrics, _stop: stop })
+        let arrivals = ArrivalRate::new(Instant::now());
+        Ok(Self { policy, label_keys, arrivals, name, metrics, _stop: stop })
     }
 
     /// Who decides.
     pub(crate) fn policy(&self) -> &PolicyHandle {
         &self.policy
+    }
+
+    /// How many requests come in a second, this one included, from all threads.
+    pub(crate) fn count_arrival(&self) -> Option<f32> {
+        self.arrivals.count(Instant::now())
     }
 
     /// What of hosts becomes labels.

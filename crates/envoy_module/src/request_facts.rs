@@ -41,6 +41,7 @@ pub(crate) struct RequestFacts<'call> {
     route: Option<&'call str>,
     needs_session: bool,
     avoided: Option<WorkerSet>,
+    arrival_rate: Option<f32>,
 }
 
 impl<'call> RequestFacts<'call> {
@@ -52,7 +53,12 @@ impl<'call> RequestFacts<'call> {
         let path = request.header(":path");
         let route = path.map(|path| path.split_once('?').map_or(path, |(route, _)| route));
         let hash = if needs.session { request.hash_key().map(HashText::of) } else { None };
-        Self { request, hash, route, needs_session: needs.session, avoided }
+        Self { request, hash, route, needs_session: needs.session, avoided, arrival_rate: None }
+    }
+
+    /// With how many requests come in a second.
+    pub(crate) fn arriving_at(self, arrival_rate: Option<f32>) -> Self {
+        Self { arrival_rate, ..self }
     }
 
     /// The session is what the route's hash policy makes of the request; without one, a header names it.
@@ -65,6 +71,7 @@ impl<'call> RequestFacts<'call> {
             route: self.route,
             headers: Some(&self.request),
             excluded: self.avoided.as_ref(),
+            arrival_rate: self.arrival_rate,
             ..SelectWorkerInfo::NOTHING
         }
     }
@@ -80,7 +87,6 @@ pub(crate) fn unknown_needs(needs: RequestNeeds) -> Vec<&'static str> {
         (needs.stream, "whether the answer is a stream"),
         (needs.prefix_hashes, "hashes of the prompt"),
         (needs.prefix_match, "what workers hold of prompts"),
-        (needs.arrival_rate, "how many requests come"),
         (needs.names, "fields of the body and parameters of the URL"),
         (needs.model, "the model"),
     ];

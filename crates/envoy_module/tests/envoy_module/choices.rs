@@ -1,8 +1,10 @@
 //! What the plugin sees, and that its choice is the host.
 
+use sgl_testkit::manifest::manifest;
 use sgl_testkit::modules::plugin;
-use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::small_guests::{guest_choosing, guest_with};
 use sgl_testkit::upstream::Upstream;
+use sglang_router_rs::core::Input;
 
 use crate::rig::{Host, Rig, Setup, WITH_LABELS, ask, choosing_labelled};
 
@@ -63,6 +65,25 @@ async fn load_is_what_hosts_have_in_flight() {
     while let Some(status) = held.join_next().await {
         assert_eq!(status.expect("a task"), 200);
     }
+}
+
+#[tokio::test]
+async fn arrival_rate_is_known_after_a_while() {
+    let workers = workers(2).await;
+    let hosts: Vec<Host> = workers.iter().map(Host::of).collect();
+    // The rate is the end of the message, NaN while it is not known: then host 0, else host 1.
+    let body = format!(
+        "(i32.store8 (i32.const 16) (i32.ne (i32.const 0x7f)
+           (i32.load8_u (i32.sub (i32.add (local.get $ptr) (local.get $len)) (i32.const 4))))) {}",
+        sgl_testkit::text::answer(16, 1)
+    );
+    let guest = guest_with(&manifest(&[Input::ArrivalRate]), &body);
+    let Some(rig) = Rig::start(&guest, &hosts).await else { return };
+    sgl_testkit::waits::until(async || {
+        assert_eq!(rig.ask(&[]).await.status, 200);
+        !workers[1].seen().is_empty()
+    })
+    .await;
 }
 
 #[tokio::test]
