@@ -370,7 +370,7 @@ fn edges_alone_name_http() {
         .into_iter()
         .filter(names)
         .filter(|source| source.path.starts_with("crates/router"))
-        .partition(|source| matches!(source.layer(), Some("proxy" | "admin" | "cli")));
+        .partition(|source| matches!(source.layer(), Some("proxy" | "picker" | "admin" | "cli")));
     assert!(!edges.is_empty(), "the edges are found");
     none(&others.into_iter().map(|source| source.path).collect::<Vec<_>>());
 }

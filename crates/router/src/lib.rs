@@ -13,6 +13,8 @@ mod manage;
 mod tls;
 mod tokens;
 mod proxy;
+#[cfg(feature = "envoy")]
+mod picker;
 mod sources;
 mod fleet;
 mod admin;

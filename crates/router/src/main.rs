@@ -8,6 +8,8 @@ use sgl_router::cli::calibrate;
 use sgl_router::cli::command_line::RouterCommand;
 #[cfg(feature = "tools")]
 use sgl_router::cli::load;
+#[cfg(feature = "envoy")]
+use sgl_router::cli::picker;
 use sgl_router::cli::plugin::CommandError;
 #[cfg(feature = "tools")]
 use sgl_router::cli::sim_worker;
@@ -26,6 +28,12 @@ fn main() -> ExitCode {
             return operators_command(start_check::run(&args));
         }
         RouterCommand::Serve(args) => serve::run(&args).map_err(anyhow::Error::from),
+        #[cfg(feature = "envoy")]
+        RouterCommand::Picker(args) if args.serve.start_check.check => {
+            return operators_command(start_check::run(&args.serve_args()));
+        }
+        #[cfg(feature = "envoy")]
+        RouterCommand::Picker(args) => picker::run(&args).map_err(anyhow::Error::from),
         #[cfg(feature = "tools")]
         RouterCommand::SimWorker(args) => sim_worker::run(*args),
         RouterCommand::Key(args) => key::run(&args),

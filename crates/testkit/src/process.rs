@@ -91,9 +91,18 @@ impl Process {
         Self::spawn(command(&SERVE), arguments).await
     }
 
+    /// A picker for Envoy, on free ports but for these arguments.
+    pub async fn pick(arguments: &[&str]) -> Self {
+        Self::spawn(command(&["picker", "--log-format", "json"]), arguments).await.0
+    }
+
     async fn spawn(mut command: Command, arguments: &[&str]) -> (Self, Vec<String>) {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        command.args(arguments).args(FREE_PORTS).stdout(Stdio::null());
+        command.args(arguments).stdout(Stdio::null());
+        // Of a flag that is given twice the last one counts.
+        let is_given = |flag: &str| arguments.contains(&flag);
+        let free = FREE_PORTS.chunks(2).filter(|pair| !is_given(pair[0]));
+        command.args(free.flatten());
         let (send, log) = mpsc::unbounded_channel();
         let child = command.spawn().expect("the binary");
         let mut process = Self { child, data: nowhere, admin: nowhere, log };

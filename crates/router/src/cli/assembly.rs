@@ -23,6 +23,7 @@ use crate::admin::{
     audit, client_side, configuration, decisions, extract, fan_out, guard, listener, metrics_page, openapi,
     page, plugins, policy, queue, sessions, status, who, worker_aliases, worker_sources, workers,
 };
+use crate::cli::front_listener::FrontListener;
 use crate::cli::request_logs::{open_access_log, open_audit, open_recorder, open_traces};
 use crate::cli::start_error::StartError;
 use crate::cli::version;
@@ -37,8 +38,8 @@ use crate::manage::restore::{keep_up, restore};
 use crate::manage::state_dir::StateDir;
 use crate::manage::{PluginManager, PolicySwitch};
 use crate::metrics::Metrics;
+use crate::proxy::DataPlane;
 use crate::proxy::client_keys;
-use crate::proxy::{DataPlane, DataServer};
 use crate::sources;
 use crate::tls::{CertificateWatch, ListenerTls};
 use crate::tokens::TokenizerSet;
@@ -109,9 +110,9 @@ impl RunningRouter {
         let listen = |address, purpose| move |source| StartError::Listen { address, purpose, source };
         let address = config.data_address;
         load_tokenizers(&proxy, config.tokenizers).await?;
-        let server =
-            DataServer::bind(address, Arc::clone(&proxy)).await.map_err(listen(address, "clients"))?;
-        let server = server.with_tls(data_tls.clone());
+        let picker = config.picker.map(|settings| (settings, factory, &*metrics));
+        let server = FrontListener::bind(address, &proxy, data_tls.clone(), picker).await;
+        let server = server.map_err(listen(address, "clients"))?;
         let data = server.address().map_err(listen(address, "clients"))?;
         let (metrics_listener, metrics_address) = bind(config.metrics_address, "metrics").await?;
         let (admin_listener, admin) = bind(config.admin_address, "operators").await?;

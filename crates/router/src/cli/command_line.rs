@@ -15,10 +15,12 @@ use crate::cli::key::KeyArgs;
 #[cfg(feature = "tools")]
 use crate::cli::load::LoadArgs;
 use crate::cli::manual::ManualArgs;
+#[cfg(feature = "envoy")]
+use crate::cli::picker::PickerArgs;
 use crate::cli::plugin::PluginArgs;
 use crate::cli::policy::PolicyArgs;
 use crate::cli::reload_command::ReloadArgs;
-use crate::cli::serve_flags::dress;
+use crate::cli::serve_flags::{dress, dress_picker};
 #[cfg(feature = "tools")]
 use crate::cli::sim_worker::SimWorkerArgs;
 #[cfg(feature = "tools")]
@@ -47,6 +49,8 @@ pub enum RouterCommand {
     /// Runs the router
     #[command(alias = "launch")]
     Serve(Box<ServeArgs>),
+    #[cfg(feature = "envoy")]
+    Picker(Box<PickerArgs>),
     #[cfg(feature = "tools")]
     SimWorker(Box<SimWorkerArgs>),
     Plugin(PluginArgs),
@@ -74,7 +78,8 @@ pub enum RouterCommand {
 
 /// The program's command, as it is parsed by.
 pub fn command() -> clap::Command {
-    CommandLine::command().mut_subcommand("serve", dress)
+    let command = CommandLine::command().mut_subcommand("serve", dress);
+    if cfg!(feature = "envoy") { command.mut_subcommand("picker", dress_picker) } else { command }
 }
 
 /// Reads a command line, the program's name first. Those of sglang-router and vllm-router behind their

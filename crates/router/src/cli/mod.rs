@@ -18,6 +18,7 @@ mod log;
 mod version;
 pub(crate) mod start_error;
 mod request_logs;
+mod front_listener;
 pub(crate) mod assembly;
 pub(crate) mod configuration;
 mod stray_variables;
@@ -26,6 +27,8 @@ mod engine_options;
 mod module_trial;
 mod reload;
 pub mod serve;
+#[cfg(feature = "envoy")]
+pub mod picker;
 #[cfg(feature = "tools")]
 pub mod sim_worker;
 pub mod compile_worker;

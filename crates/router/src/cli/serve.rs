@@ -56,6 +56,9 @@ pub enum ServeError {
     /// A key of a rule about signatures cannot be used.
     #[error(transparent)]
     Trust(#[from] KeyFault),
+    /// What was asked for could not be printed.
+    #[error("cannot print")]
+    Print(#[source] io::Error),
     /// The router did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -69,7 +72,11 @@ pub enum ServeError {
 ///
 /// [`ServeError`] if it did not start.
 pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
-    let config = configuration(args)?;
+    run_with(args, configuration(args)?)
+}
+
+/// The same with a configuration that was checked before; it is read again by these flags.
+pub(crate) fn run_with(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError> {
     log::start(&args.log_level, args.log_format)?;
     for (flag, what) in foreign::warnings(&args.foreign, &config.policy) {
         tracing::warn!(flag, "{what}");

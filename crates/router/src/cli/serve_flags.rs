@@ -144,6 +144,18 @@ pub(crate) fn dress(serve: Command) -> Command {
     serve.args_override_self(true).display_order(0).mut_args(dressed)
 }
 
+/// The same for the command `picker`, which has the flags of `serve`.
+pub(crate) fn dress_picker(picker: Command) -> Command {
+    let about = [
+        ("host", "Address for Envoy [default: 127.0.0.1]"),
+        ("port", "Port for Envoy, by gRPC, 0 = any free one [default: 9002]"),
+    ];
+    let retold = |picker: Command, (flag, help): (&'static str, &'static str)| {
+        picker.mut_arg(flag, |flag| flag.help(help))
+    };
+    about.into_iter().fold(dress(picker).display_order(1), retold)
+}
+
 fn with_heading(flag: Arg, name: &str) -> Arg {
     let group = GROUPS.iter().find(|(_, flags)| flags.contains(&name));
     group.map(|(heading, _)| *heading).map_or(flag.clone(), |heading| flag.help_heading(heading))

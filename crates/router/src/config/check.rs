@@ -121,6 +121,7 @@ pub(crate) fn check_all(config: RouterConfig, surroundings: Surroundings<'_>) ->
         audit_file: config.admin.audit_file,
         operations,
         shutdown_delay,
+        picker: None,
         proxy,
         records,
         access_log,

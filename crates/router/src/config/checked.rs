@@ -54,6 +54,9 @@ pub struct CheckedConfig {
     pub operations: OperationsSettings,
     /// How long the router accepts requests after SIGTERM although it is not ready.
     pub shutdown_delay: Duration,
+    /// Set if Envoy carries the requests, and this router only picks the workers: it listens for Envoy then
+    /// where clients would connect. Not to be set in the file: `sgl-router picker` does.
+    pub picker: Option<PickerSettings>,
     /// Settings of the data plane.
     pub proxy: ProxySettings,
     /// Which decisions are recorded; `None` = none.
@@ -112,6 +115,13 @@ pub struct TlsListeners {
     pub admin: Option<ListenerTlsSettings>,
     /// How often the files of certificates are looked at. Not to be set in the file: 5 s.
     pub look_interval: Duration,
+}
+
+/// How workers are picked for Envoy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PickerSettings {
+    /// How many other workers are named beside the picked one.
+    pub fallbacks: usize,
 }
 
 /// Limits of the process that compiles.

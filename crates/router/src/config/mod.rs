@@ -52,7 +52,7 @@ pub(crate) mod check;
 pub use crate::config::access_log_section::LineForm;
 pub use crate::config::calls_section::CallSettings;
 pub use crate::config::check::{Surroundings, check};
-pub use crate::config::checked::{CheckedConfig, RecordSettings};
+pub use crate::config::checked::{CheckedConfig, PickerSettings, RecordSettings};
 pub use crate::config::engine_setting::EngineSetting;
 pub use crate::config::files::read_config;
 pub use crate::config::plugin_entry::PluginEntry;

@@ -44,6 +44,16 @@ metrics! {
         "Answers that broke off after their head";
     ERROR_EVENTS = Counter "error_events" ["route"]
         "Streams in which an event told of an error";
+    PICKER_STREAMS = Counter "picker_streams" ["mode", "end"]
+        "Streams of Envoy's that ended, by the mode of request bodies and by how far they came";
+    PICKER_OPEN_STREAMS = Gauge "picker_open_streams" []
+        "Streams of Envoy's that are open";
+    PICKER_LATE_PICKS = Counter "picker_late_picks" []
+        "Picks by the native policy, because the policy's or what it needs came too late";
+    PICKER_CUT_PROMPTS = Counter "picker_cut_prompts" []
+        "Picks for which the policy saw only the beginning of a body";
+    PICKER_MOVED_REQUESTS = Counter "picker_moved_requests" []
+        "Requests that Envoy had served by another worker than the one picked";
     UNPLACED_REQUESTS = Counter "unplaced_requests" ["reason"]
         "Requests that got no worker";
     RETRIES = Counter "retries" ["reason"]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Response};
 
+use crate::proxy::asking::Asking;
 use crate::proxy::body_values::WantedFields;
 use crate::proxy::clients::Client;
 use crate::proxy::data_plane::DataPlane;
@@ -52,7 +53,7 @@ pub(crate) async fn answer(
     told: &mut Option<Box<HeaderMap>>,
 ) -> Result<Response<OutBody>, ProxyError> {
     let mut course = RequestCourse::new(client.proxy(), inbound);
-    let mut record = begin_record(client, inbound, course.policy.handle());
+    let mut record = begin_record(client.proxy(), inbound, course.policy.handle());
     // One future for all of it, though an error has to be recorded: each more would be copied into
     // the one around it.
     let answered = loop {
@@ -112,20 +113,10 @@ async fn serve<F: Form>(
         let eligible = home.as_ref().or(eligible);
         let wait = course.waits.hold.offer(proxy.queue(), inbound);
         let given = SelectWorkerInfo { eligible, wait: Some(wait), ..given };
-        let asked = record.as_ref().map(|record| {
-            let names = course.policy.handle().wanted_names();
-            record.ask(table, &given, names.as_deref())
-        });
-        let explanation = asked.as_ref().map(|asked| asked.explanation());
-        let given = SelectWorkerInfo { explanation, ..given };
-        let timer = course.policy.side().map(|side| side.begin());
+        let asking = Asking::begin(&course.policy, record.as_deref(), table, &given);
+        let given = SelectWorkerInfo { explanation: asking.explanation(), ..given };
         let decided = F::decide(course.policy.handle(), table, &given).await;
-        if let (Some(side), Some(timer)) = (course.policy.side(), timer) {
-            side.decided(timer, decided.as_ref().map(F::chooser));
-        }
-        if let Some((record, asked)) = record.as_mut().zip(asked) {
-            F::record(record, *asked, table, &decided);
-        }
+        asking.end::<F>(record.as_deref_mut(), table, &decided);
         let decision = match decided {
             Ok(decision) => decision,
             Err(DecideError::NoWorker) if course.finds_others(F::SHAPE, model) => continue,
@@ -188,7 +179,7 @@ fn begin_span(
 }
 
 /// Notes which workers hold the request's prompt from now on, if the policy wants to know.
-fn note_prefix(
+pub(crate) fn note_prefix(
     proxy: &DataPlane,
     policy: &PolicyHandle,
     table: &WorkerTable,
@@ -203,8 +194,12 @@ fn note_prefix(
     }
 }
 
-fn begin_record(client: &Client, inbound: &Inbound, policy: &PolicyHandle) -> Option<Box<Draft>> {
-    let proxy = client.proxy();
+/// The record of a request, if it is to have one.
+pub(crate) fn begin_record(
+    proxy: &DataPlane,
+    inbound: &Inbound,
+    policy: &PolicyHandle,
+) -> Option<Box<Draft>> {
     let (recorder, trace) = (proxy.recorder(), inbound.head.trace());
     if recorder.is_none() && trace.is_none() {
         return None;
@@ -220,6 +215,20 @@ fn begin_record(client: &Client, inbound: &Inbound, policy: &PolicyHandle) -> Op
     Draft::begin(request, headers.header(REQUEST_ID_HEADER), inbound.started)
 }
 
+/// What is looked for in the body of a request of this route, for this policy.
+pub(crate) fn wanted(proxy: &DataPlane, policy: &PolicyHandle, snapshot: &Snapshot, route: Route) -> Wanted {
+    let settings = &proxy.settings().requests;
+    let needs = proxy.request_needs(policy);
+    let fields = WantedFields {
+        names: if needs.names { policy.wanted_names() } else { None },
+        session: needs.session.then(|| Arc::clone(&settings.session)),
+    };
+    let wanted =
+        Wanted::new(needs, fields, settings.prefix, snapshot.routes_by_model(), snapshot.may_pair(route));
+    let previous_response = route == Route::Responses && proxy.response_homes().is_some();
+    Wanted { previous_response, ..wanted }
+}
+
 /// What the policy needs to know, and by how many workers the request is to be served. A body that is
 /// not what the API says is the worker's to refuse, unless it has to be changed on the way.
 async fn read_request<'a>(
@@ -228,19 +237,12 @@ async fn read_request<'a>(
     inbound: &'a Inbound,
 ) -> Result<(RequestView<'a>, Shape), ProxyError> {
     let (route, snapshot) = (inbound.route, &course.snapshot);
-    let (policy, settings) = (course.policy.handle(), &proxy.settings().requests);
+    let policy = course.policy.handle();
     let needs = proxy.request_needs(policy);
     if needs.prefix_match {
         proxy.backends().start_prefix_index();
     }
-    let fields = WantedFields {
-        names: if needs.names { policy.wanted_names() } else { None },
-        session: needs.session.then(|| Arc::clone(&settings.session)),
-    };
-    let wanted =
-        Wanted::new(needs, fields, settings.prefix, snapshot.routes_by_model(), snapshot.may_pair(route));
-    let previous_response = route == Route::Responses && proxy.response_homes().is_some();
-    let wanted = Wanted { previous_response, ..wanted };
+    let wanted = wanted(proxy, policy, snapshot, route);
     let is_parsed = wanted.anything();
     if !is_parsed && needs == RequestNeeds::default() {
         return Ok((RequestView::default(), Shape::Single));
@@ -257,4 +259,23 @@ async fn read_request<'a>(
         Some(broken) if shape == Shape::Pair => Err(ProxyError::InvalidBody { reason: broken.to_string() }),
         _ => Ok((view, shape)),
     }
+}
+
+/// What the policy needs to know of a request that one worker serves, whatever its body is.
+#[cfg(feature = "envoy")]
+pub(crate) async fn read_view<'a>(
+    proxy: &'a DataPlane,
+    course: &RequestCourse,
+    inbound: &'a Inbound,
+) -> RequestView<'a> {
+    let policy = course.policy.handle();
+    let needs = proxy.request_needs(policy);
+    if needs.prefix_match {
+        proxy.backends().start_prefix_index();
+    }
+    let wanted = wanted(proxy, policy, &course.snapshot, inbound.route);
+    if !wanted.anything() && needs == RequestNeeds::default() {
+        return RequestView::default();
+    }
+    RequestView::read(proxy, course, inbound, needs, wanted).await
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request};
 
 use crate::config::forwarding::Forwarding;
+#[cfg(feature = "envoy")]
+use crate::proxy::headers::own_of;
 use crate::proxy::headers::{SaidByClient, join_cookies, prepare_request};
 use crate::proxy::target::Target;
 use crate::proxy::traces::{RequestTrace, TRACEPARENT};
@@ -38,6 +40,15 @@ impl Head {
         }
         let SaidByClient { own, hops } = prepare_request(&mut headers, forwarded_for);
         Self { method, uri: origin_form(uri), headers, own, hops, forwarding: None, trace: None }
+    }
+
+    /// A head that another proxy carries to the worker: nothing of it is changed here.
+    #[cfg(feature = "envoy")]
+    pub(crate) fn carried(head: request::Parts) -> Self {
+        let request::Parts { method, uri, headers, .. } = head;
+        let own = own_of(&headers);
+        // Rings are the other proxy's to find.
+        Self { method, uri, headers, own, hops: 0, forwarding: None, trace: None }
     }
 
     /// The same, of which workers get only what this lets through.

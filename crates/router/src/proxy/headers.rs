@@ -123,7 +123,8 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn own_of(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+/// The headers that speak to this router.
+pub(crate) fn own_of(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let own = headers.iter().filter(|(name, _)| is_own(name.as_str()));
     own.map(|(name, value)| (name.clone(), value.clone())).collect()
 }

@@ -117,10 +117,13 @@ mod culprit;
 mod bootstrap;
 mod kv_transfer;
 mod form;
+mod asking;
 mod single;
 mod staged_pair;
 mod pair;
 mod answering;
+#[cfg(feature = "envoy")]
+pub(crate) mod carried;
 mod surroundings;
 mod service;
 mod preface;

@@ -202,6 +202,27 @@ impl Placement {
         self.settle(Verdict::Failed);
     }
 
+    /// Whoever carried the request has had it served by another worker than the one that it was placed at,
+    /// which is not judged then: nobody says whether it was tried at all.
+    #[cfg(feature = "envoy")]
+    pub(crate) fn move_to(&mut self, target: &Arc<Target>) {
+        let Some(before) = self.in_flight.take() else { return };
+        let mut in_flight = InFlight::on_fleet(target.worker());
+        in_flight.sent(self.placed);
+        self.in_flight = Some(in_flight);
+        drop(before);
+        self.tell_circuit(Verdict::Abandoned);
+        self.target.left();
+        self.target.stir();
+        self.target = Arc::clone(target);
+        self.deaths = target.deaths();
+        // One that its circuit does not let through was asked all the same.
+        self.pass = target.circuit().enter().unwrap_or(CircuitPass::Ordinary);
+        if self.pass == CircuitPass::Probe {
+            target.refresh();
+        }
+    }
+
     /// The worker is done with the request, though its answer may still be kept: it counts as in
     /// flight no longer, and the policy is told.
     pub(crate) fn leave(&mut self) {

@@ -138,16 +138,24 @@ impl RequestCourse {
     fn give_up(&mut self, error: &DecideError, shape: Shape, info: &SelectWorkerInfo<'_>) -> Outcome {
         let home = self.only_home();
         self.tried.take_last().unwrap_or_else(|| {
-            Outcome::end(match error {
-                DecideError::Rejected { cause } => ProxyError::PolicyFailed { cause: *cause },
-                DecideError::Shed { retry_after, .. } => ProxyError::Shed { retry_after: *retry_after },
-                // Nobody may be chosen, or the policy chose nobody.
-                _ => {
-                    let eligible = self.snapshot.eligible_of(shape, info).ok().flatten();
-                    ProxyError::NoWorker(Shortage::of(&self.snapshot, shape, home.as_ref().or(eligible)))
-                }
-            })
+            let eligible = self.snapshot.eligible_of(shape, info).ok().flatten();
+            Outcome::end(self.refusal(error, shape, home.as_ref().or(eligible)))
         })
+    }
+
+    /// Why there is no decision, of which only `eligible` workers could have been.
+    pub(crate) fn refusal(
+        &self,
+        error: &DecideError,
+        shape: Shape,
+        eligible: Option<&WorkerSet>,
+    ) -> ProxyError {
+        match error {
+            DecideError::Rejected { cause } => ProxyError::PolicyFailed { cause: *cause },
+            DecideError::Shed { retry_after, .. } => ProxyError::Shed { retry_after: *retry_after },
+            // Nobody may be chosen, or the policy chose nobody.
+            _ => ProxyError::NoWorker(Shortage::of(&self.snapshot, shape, eligible)),
+        }
     }
 
     /// There is no decision. `None` if the policy is to be asked again, perhaps in the other form: after

@@ -12,6 +12,7 @@ mod command_line;
 mod compiler_process;
 mod docs;
 mod held_heads;
+mod picker;
 mod plugins_over_http;
 mod proxy;
 mod registries;
