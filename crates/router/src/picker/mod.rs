@@ -24,6 +24,7 @@ mod picks;
 mod messages;
 mod http_exchange;
 mod process_stream;
+mod grpc_routes;
 mod envoy_config;
 mod picker_health;
 mod picker_server;

@@ -13,6 +13,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::metrics::Metrics;
 use crate::picker::envoy_config::CHECK_INTERVAL;
+use crate::picker::grpc_routes::GrpcRoutes;
 use crate::picker::picker_health;
 use crate::picker::process_stream::PickService;
 use crate::picker::stream_counts::StreamCounts;
@@ -87,16 +88,15 @@ impl PickerServer {
         let (reporter, health) = tonic_health::server::health_reporter();
         let largest = proxy.settings().max_payload_bytes.saturating_add(MESSAGE_ROOM_BYTES);
         let largest = usize::try_from(largest).unwrap_or(usize::MAX);
-        let picker = ExternalProcessorServer::new(service).max_decoding_message_size(largest);
+        let picks = ExternalProcessorServer::new(service).max_decoding_message_size(largest);
         let closed = CancellationToken::new();
         let serving = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(MAX_STREAMS)
             .http2_max_pending_accept_reset_streams(Some(MAX_RESET_STREAMS))
-            .add_service(health)
-            .add_service(picker)
             .serve_with_incoming_shutdown(
+                GrpcRoutes { picks, health },
                 TcpIncoming::from(listener).with_nodelay(Some(true)),
                 closed.clone().cancelled_owned(),
             );

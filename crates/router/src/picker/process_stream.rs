@@ -33,6 +33,7 @@ struct Conversation {
 }
 
 /// What comes next from Envoy.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 enum HeardFromEnvoy {
     Message(ProcessingRequest),
     /// Nothing for too long.
