@@ -6,6 +6,7 @@ use sgl_policy_abi::Input;
 use sgl_router::cli::ServeArgs;
 use sgl_router::cli::calibrate::CalibrateArgs;
 use sgl_router::cli::load::LoadArgs;
+use sgl_router::cli::picker::PickerArgs;
 use sgl_router::cli::simulate::SimulateArgs;
 use sgl_router::config::{RouterConfig, TokenizerEntry, WorkerEntry};
 use sgl_simulate::engine::EngineModel;
@@ -136,6 +137,19 @@ fn every_flag_of_calibrate_is_in_its_section_of_the_page() {
     let rest = page.split("## Measuring an engine").nth(1).expect("the section");
     let section = rest.split("\n## ").next().unwrap_or_default();
     assert_flags(section, &CalibrateArgs::augment_args(clap::Command::new("calibrate")));
+}
+
+#[test]
+fn every_flag_that_only_the_picker_has_is_on_its_page() {
+    let names = |command: clap::Command| -> Vec<String> {
+        command.get_arguments().filter_map(|flag| flag.get_long()).map(|flag| format!("--{flag}")).collect()
+    };
+    let of_serve = names(ServeArgs::augment_args(clap::Command::new("serve")));
+    let own = names(PickerArgs::augment_args(clap::Command::new("picker")));
+    let own: Vec<String> = own.into_iter().filter(|flag| !of_serve.contains(flag)).collect();
+    let page = pages::read("docs/envoy.md");
+    let missing: Vec<&String> = own.iter().filter(|flag| !page.contains(&format!("| `{flag}"))).collect();
+    assert!(own.len() == 3 && missing.is_empty(), "{missing:?} of {own:?}");
 }
 
 fn assert_flags(page: &str, command: &clap::Command) {
