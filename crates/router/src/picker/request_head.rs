@@ -21,12 +21,13 @@ pub(crate) fn request_head(told: Option<ToldHeaders>) -> request::Parts {
     head
 }
 
-/// An answer's status, and its headers.
+/// An answer's status, and those of its headers that say something of its worker.
 pub(crate) fn answer_head(told: Option<ToldHeaders>) -> (Option<u16>, HeaderMap) {
     let (mut status, mut headers) = (None, HeaderMap::new());
     for_each(told, |name, value| match name {
         ":status" => status = std::str::from_utf8(&value).ok().and_then(|value| value.parse().ok()),
-        name => add(&mut headers, name, value),
+        "retry-after" => add(&mut headers, name, value),
+        _ => {}
     });
     (status, headers)
 }
@@ -125,8 +126,9 @@ mod tests {
         let all: Vec<_> =
             head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         assert_eq!(all, [("x-a", &b"1"[..]), ("x-a", b"2")]);
-        let (status, told) = answer_head(headers(&[(":status", "429"), ("retry-after", "3")]));
-        assert_eq!((status, told["retry-after"].as_bytes()), (Some(429), &b"3"[..]));
+        let (status, told) =
+            answer_head(headers(&[(":status", "429"), ("retry-after", "3"), ("x-other", "4")]));
+        assert_eq!((status, told["retry-after"].as_bytes(), told.len()), (Some(429), &b"3"[..], 1));
         assert_eq!(answer_head(None).0, None);
     }
 

@@ -217,7 +217,10 @@ impl CarriedPlacer {
             asking.end::<Single<'_>>(record.as_deref_mut(), table, &decided);
             let decision = match decided {
                 Ok(decision) => decision,
-                Err(DecideError::NoWorker) if course.finds_others(Shape::Single, info.model) => continue,
+                // Once: who is full is asked then all the same, for an answer of its own.
+                Err(DecideError::NoWorker) if course.tried.finds_all_full(&snapshot, candidates.as_ref()) => {
+                    continue;
+                }
                 Err(error) => return Err(course.refusal(&error, Shape::Single, candidates.as_ref())),
             };
             let chosen = Single::chosen(&decision);

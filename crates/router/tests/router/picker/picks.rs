@@ -10,6 +10,7 @@ use sgl_testkit::modules::fixture;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
 use sglang_router_rs::config::WasmPolicyConfig;
+use sglang_router_rs::core::WorkerRole;
 use sglang_router_rs::policies::{Load, PolicyFactory};
 
 use crate::picker::rig::{Rig, asking, in_mode, picking, with_filter, with_header};
@@ -88,6 +89,24 @@ async fn nobody_is_a_503_and_a_request_that_is_shed_a_429_with_its_time() {
         assert_eq!(refused.as_deref(), Some("1"), "{mode}");
     }
     assert_eq!(worker.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn pairs_are_not_picked_and_a_regular_worker_beside_them_is() {
+    let workers = [Upstream::saying("a").await, Upstream::saying("b").await, Upstream::saying("c").await];
+    let roles = [WorkerRole::Prefill, WorkerRole::Decode, WorkerRole::Regular];
+    let entries: Vec<WorkerEntry> =
+        workers.iter().zip(roles).map(|(worker, role)| WorkerEntry { role, ..worker.entry() }).collect();
+    let all = [&workers[0], &workers[1], &workers[2]];
+    let rig = Rig::with(picking(entries, 2), &PolicyFactory::new(), &all, str::to_owned).await;
+    let Some(rig) = rig else { return };
+    for _ in 0..3 {
+        assert_eq!(call(rig.envoy.clients, post("/v1/completions", &asking("m", 200))).await.text(), "c");
+    }
+    rig.router.proxy().backends().remove(&workers[2].url());
+    let nobody = call(rig.envoy.clients, post("/v1/completions", &asking("m", 200))).await;
+    assert_eq!(nobody.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(nobody.json()["error"]["reason"], "none_qualifies");
 }
 
 #[tokio::test]
