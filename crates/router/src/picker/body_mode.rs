@@ -128,6 +128,9 @@ mod tests {
     const PIECE: RequestPart = RequestPart::Body { is_last: false };
     const LAST: RequestPart = RequestPart::Body { is_last: true };
 
+    /// Modes, whether the policy wants bodies, what comes, and what is done about each part of it.
+    type ModeCase<'a> = (&'a [BodyMode], bool, &'a [RequestPart], &'a [Reaction]);
+
     fn course(mode: BodyMode, wants_body: bool, parts: &[RequestPart]) -> Vec<Reaction> {
         let mut phase = RequestPhase::default();
         let mut reaction = |part: &RequestPart| {
@@ -161,7 +164,7 @@ mod tests {
         use BodyMode::{Buffered, BufferedPartial, FullDuplex, None, Streamed};
         use Reaction::{Echo, Hold, Ignore, Pass, Pick, Release};
         let trailers = RequestPart::Trailers;
-        let cases: &[(&[BodyMode], bool, &[RequestPart], &[Reaction])] = &[
+        let cases: &[ModeCase<'_>] = &[
             (&[None, Streamed], true, &[HEAD, PIECE, LAST, trailers], &[Pick, Pass, Pass, Pass]),
             (&[None, Streamed], false, &[HEAD, PIECE, LAST], &[Pick, Pass, Pass]),
             (&[Buffered, BufferedPartial], true, &[HEAD, LAST], &[Pass, Pick]),

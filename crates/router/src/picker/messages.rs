@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn body_goes_back_whole_in_pieces_of_which_only_the_last_ends_it() {
         for length in [0, 1, MAX_PIECE_BYTES, MAX_PIECE_BYTES + 1, 5_000_000] {
-            let bytes: Vec<u8> = (0..length).map(|place| (place % 251) as u8).collect();
+            let bytes: Vec<u8> = (0..=250).cycle().take(length).collect();
             for is_last in [false, true] {
                 let back = pieces(bytes.clone(), is_last);
                 assert!(back.iter().all(|(piece, _)| piece.len() <= MAX_PIECE_BYTES));
