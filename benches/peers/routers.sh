@@ -5,8 +5,9 @@
 # policies that look at prompts, on prompts of 8 KB. With --tls: this router and nginx, with TLS and without.
 # With --watched: this router with an access log, with traces of one request in a hundred, and without.
 # With --operations: all of these side by side, with --token-metrics too, and nginx with TLS and without.
+# With --recorded: this router with decision records, of what its policy declares and of all inputs, and without.
 #
-# usage: benches/peers/routers.sh [--quick] [--prefix | --tls | --watched | --operations] [--json FILE] [--only NAME,…] [--rounds N] …   (--help)
+# usage: benches/peers/routers.sh [--quick] [--prefix | --tls | --watched | --operations | --recorded] [--json FILE] [--only NAME,…] [--rounds N] …   (--help)
 set -euo pipefail
 json_base=$PWD
 # shellcheck source=../../scripts/lib.sh
@@ -53,6 +54,7 @@ done
 need_rust
 need_python
 case " ${arguments[*]-} " in
+*" --recorded "*) ;;
 *" --tls "* | *" --watched "* | *" --operations "*) command -v openssl >/dev/null 2>&1 || die "openssl was not found. Debian: apt-get install openssl." ;;
 *) for peer in "${peers[@]}"; do install_peer "$peer"; done ;;
 esac

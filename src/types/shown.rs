@@ -45,6 +45,12 @@ fn escaped(chars: impl Iterator<Item = char>) -> String {
     escaped
 }
 
+/// A number, short whatever it is.
+pub fn shown_number(number: f64) -> String {
+    let size = number.abs();
+    if number == 0.0 || (1e-6..1e15).contains(&size) { number.to_string() } else { format!("{number:e}") }
+}
+
 /// An error with what caused it, in one line. A cause that a text ends with is not told twice.
 pub fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -62,6 +68,21 @@ pub fn in_full(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn number_is_short_whatever_it_is() {
+        for (number, text) in [
+            (0.0, "0"),
+            (-1.5, "-1.5"),
+            (1e12, "1000000000000"),
+            (1e300, "1e300"),
+            (-2.5e-9, "-2.5e-9"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(shown_number(number), text);
+        }
+    }
 
     #[test]
     fn printable_text_is_shown_as_it_is() {

@@ -31,6 +31,7 @@ def arguments():
     parser.add_argument("--tls", action="store_true", help="this router and nginx, with TLS and without")
     parser.add_argument("--watched", action="store_true", help="this router with an access log, with traces, and without")
     parser.add_argument("--operations", action="store_true", help="this router bare, with TLS, an access log, traces, --token-metrics; nginx with TLS and without")
+    parser.add_argument("--recorded", action="store_true", help="this router with decision records, and without")
     parser.add_argument("--before", type=pathlib.Path, help="with --tls, --watched or --operations: another build of this router, bare")
     parser.add_argument("--rounds", type=int, help="rounds")
     parser.add_argument("--requests", type=int, help="requests of a router in a cell and round")
@@ -53,6 +54,8 @@ def start_all(given, urls):
         return start_watched(given, common)
     if given.operations:
         return start_operations(given, common)
+    if given.recorded:
+        return start_recorded(given, common)
     own = routers.PREFIX_HERE if given.prefix else routers.HERE
     theirs = routers.PREFIX_POLICY if given.prefix else "round_robin"
     starts = {name: lambda name=name: routers.here(name, given.binary, given.plugins, *common) for name in own}
@@ -113,6 +116,19 @@ def start_operations(given, common):
         routers.nginx(*common, certificates=pair),
     ]
     return fleet + start_before(given, common)
+
+
+def start_recorded(given, common):
+    def start(name, file, share, inputs):
+        more = ("--record-sample", share, "--record-file", given.work / file, "--record-inputs", inputs)
+        return routers.here(name, given.binary, given.plugins, *common, more=more)
+
+    return [
+        routers.here(routers.ROUND_ROBIN, given.binary, given.plugins, *common),
+        start(routers.RECORDS, "declared.jsonl", "1", "declared"),
+        start(routers.ALL_INPUTS_SAMPLED, "sampled.jsonl", "0.01", "all"),
+        start(routers.ALL_INPUTS, "all.jsonl", "1", "all"),
+    ]
 
 
 def start_before(given, common):
@@ -181,7 +197,7 @@ def compare(given):
         "machine": platform.platform(),
     }
     cpu = measure_cpu(given, fleet)
-    only_cpu = given.prefix or given.tls or given.watched or given.operations
+    only_cpu = given.prefix or given.tls or given.watched or given.operations or given.recorded
     latencies = {} if only_cpu else measure_latency(given, fleet)
     return {"settings": settings, "cpu_us": cpu, "latency_ms": latencies}
 

@@ -14,6 +14,9 @@ TLS = "here, TLS"
 ACCESS_LOG = "here, access log"
 TRACES = "here, traces of 1 %"
 TOKEN_METRICS = "here, token metrics"
+RECORDS = "here, records"
+ALL_INPUTS = "here, records of all inputs"
+ALL_INPUTS_SAMPLED = "here, 1 % of records of all inputs"
 BEFORE = "before, round_robin"
 NGINX = "nginx"
 NGINX_TLS = "nginx, TLS"
@@ -39,7 +42,8 @@ class Router:
 
 
 PLUGINS = {PLUGIN: "least_connections", PREFIX_PLUGIN: "least_uncached"}
-POLICIES = {LEAST_LOAD: "least_load", ROUND_ROBIN: "round_robin", TLS: "round_robin", BEFORE: "round_robin", ACCESS_LOG: "round_robin", TRACES: "round_robin", TOKEN_METRICS: "round_robin"}
+OF_ROUND_ROBIN = (ROUND_ROBIN, TLS, BEFORE, ACCESS_LOG, TRACES, TOKEN_METRICS, RECORDS, ALL_INPUTS, ALL_INPUTS_SAMPLED)
+POLICIES = {LEAST_LOAD: "least_load"} | {name: "round_robin" for name in OF_ROUND_ROBIN}
 
 
 def here(name, binary, plugins, workers, threads, work, certificates=None, more=()):

@@ -34,6 +34,7 @@ mod policy_view;
 mod progress_line;
 mod signature_header;
 mod request_record;
+mod record_lines;
 mod queue_view;
 mod finished_session;
 mod reload_report;
@@ -55,6 +56,7 @@ pub use crate::problem::{PROBLEM_JSON, Problem, ProblemFault};
 pub use crate::progress_line::{NDJSON, ProgressLine};
 pub use crate::pushed::{AfterRestart, Pushed};
 pub use crate::queue_view::{QueueView, WaitingView, WaitsFor};
+pub use crate::record_lines::RecordLines;
 pub use crate::reload_report::{
     ChangedValue, ReloadChange, ReloadRefusal, ReloadReport, Reloadable, ReloadedAs,
 };

@@ -159,6 +159,11 @@ fn what_was_not_measured_has_its_default_and_that_is_said() {
     let nothing = CalibratedModel::of(&Measurements::default());
     assert_eq!(nothing.model, EngineModel::default());
     assert!(nothing.numbers.iter().all(|number| number.origin == NumberOrigin::Default), "{nothing:?}");
+    assert!(!nothing.is_measured());
+    let text = nothing.to_toml(&[]);
+    for line in ["chunk_tokens = 2048", "prefix_cache = true", "step_ms = 12.0"] {
+        assert!(text.contains(&format!("{line} # the default: could not be measured\n")), "{text}");
+    }
     // Short prompts are not cut, and one number of streams tells nothing of others.
     let mut few = measured(&engine(), 0.0, 0);
     few.decodes.retain(|decode| decode.sequences == 1 && decode.context < 200.0);
@@ -171,7 +176,8 @@ fn what_was_not_measured_has_its_default_and_that_is_said() {
     assert_eq!(found.model.chunk_tokens, 3500);
     assert!(text.starts_with("# of a test\nstep_ms = "), "{text}");
     assert!(text.contains("sequence_ms = 0.05 # the default: could not be measured"), "{text}");
-    assert!(text.contains("at least that"), "{text}");
+    let chunk = "chunk_tokens = 3500 # measured: a prompt of 3500 was processed in one step: at least that";
+    assert!(found.is_measured() && text.contains(chunk), "{text}");
     assert_eq!(EngineModel::from_toml(&text).unwrap(), found.model, "{text}");
     assert!(found.table().contains("prompts that come together: not measured"));
 }

@@ -2,11 +2,10 @@
 #![expect(clippy::indexing_slicing, reason = "a panic in a helper is a failed test")]
 
 use serde_json::{Value, json};
+use sgl_api::RecordLines;
 use sgl_simulate::engine::EngineModel;
 use sgl_simulate::fleet::{PolicyModule, PolicyShelf, PolicySource};
-use sgl_simulate::replay::{
-    Contender, ModuleReport, RecordLines, ReplayPlan, ReplayReport, WhyMissing, replay,
-};
+use sgl_simulate::replay::{Contender, ModuleReport, ReplayPlan, ReplayReport, WhyMissing, replay};
 use sgl_testkit::commanded::commanded;
 use sgl_testkit::small_guests::guest_choosing;
 

@@ -22,7 +22,7 @@ use crate::config::access_log_section::LogTarget;
 use crate::manage::{Placing, PluginManager};
 use crate::proxy::access_log::{LogFile, rfc3339};
 use crate::proxy::{Backends, DataPlane};
-use sgl_api::{AuditEntry, AuditList, AuditedChange};
+use sgl_api::{AuditEntry, AuditList, AuditedChange, Problem};
 
 /// Changes that are kept in memory.
 const KEPT: usize = 1000;
@@ -221,6 +221,7 @@ fn changes(before: &Things, after: &Things) -> Vec<AuditedChange> {
 
 /// How many are wanted.
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct AuditLimit {
     limit: Option<usize>,
 }
@@ -233,7 +234,10 @@ pub(crate) fn routes(audit: Arc<Audit>) -> Router {
 /// The newest changes that operators made or tried to make
 #[utoipa::path(get, path = "/v1/audit", tag = "status",
     params(("limit" = Option<usize>, Query, description = "How many at most; default 50; 1000 are kept")),
-    responses((status = 200, body = AuditList)))]
+    responses(
+    (status = 200, body = AuditList),
+    (status = 400, description = "Another query", body = Problem, content_type = "application/problem+json"),
+))]
 pub(crate) async fn list(
     State(audit): State<Arc<Audit>>,
     InQuery(query): InQuery<AuditLimit>,

@@ -67,6 +67,7 @@ impl ConfigDoor {
 
 /// How the configuration is read again.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ReloadHow {
     /// 1 or true: nothing is changed.
     dry_run: Option<String>,
@@ -109,6 +110,7 @@ pub(crate) async fn show(State(door): State<Arc<ConfigDoor>>) -> Result<Json<Val
 #[utoipa::path(post, path = "/v1/config/reload", tag = "configuration",
     params(("dry_run" = Option<bool>, Query, description = "1 or true: changes nothing")), responses(
     (status = 200, body = ReloadReport),
+    (status = 400, description = "Another query", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "There is none", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "The configuration has faults", body = Problem,
         content_type = "application/problem+json"),

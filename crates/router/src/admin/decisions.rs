@@ -19,6 +19,7 @@ const DEFAULT_LIMIT: usize = 20;
 
 /// How many are wanted.
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ListLimit {
     limit: Option<usize>,
 }
@@ -35,6 +36,7 @@ pub fn routes(recorder: Option<Arc<Recorder>>) -> Router {
 #[utoipa::path(get, path = "/v1/decisions", tag = "decisions",
     params(("limit" = Option<usize>, Query, description = "How many at most; default 20")), responses(
     (status = 200, body = DecisionList),
+    (status = 400, description = "Another query", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "Nothing is recorded", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn list(

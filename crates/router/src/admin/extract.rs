@@ -1,10 +1,12 @@
 //! Reads the path and the query of a request; what it cannot read is a problem.
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
+use crate::config::near_names::nearest_first;
 use sgl_api::Problem;
 use sglang_router_rs::types::shown;
 
@@ -21,7 +23,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for InQuery<T> {
 
     async fn from_request_parts(head: &mut Parts, state: &S) -> Result<Self, Problem> {
         let read = Query::from_request_parts(head, state).await;
-        read.map(|Query(query)| Self(query)).map_err(|error| bad("bad_query", &error.body_text()))
+        let told = |error: QueryRejection| nearest_first(&error.body_text());
+        read.map(|Query(query)| Self(query)).map_err(|error| bad("bad_query", &told(error)))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::event_log::EVENTS;
 use crate::manage::{PluginManager, PolicySwitch, plugin_metrics};
 use crate::metrics::HistogramSnapshot;
 use crate::proxy::DataPlane;
-use sgl_api::{EventList, LatencyView, RequestCounts, RouterStatus, WorkerCounts};
+use sgl_api::{EventList, LatencyView, Problem, RequestCounts, RouterStatus, WorkerCounts};
 use sglang_router_rs::core::Worker;
 
 /// Lines that are listed by default.
@@ -65,6 +65,7 @@ impl FromRef<Overview> for Arc<PluginManager> {
 
 /// How many lines are wanted.
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct EventLimit {
     limit: Option<usize>,
 }
@@ -120,7 +121,10 @@ pub(crate) async fn show(
 /// The newest lines of the router's log, from `info` on, whatever of it is written out
 #[utoipa::path(get, path = "/v1/events", tag = "status",
     params(("limit" = Option<usize>, Query, description = "How many at most; default 50; 256 are kept")),
-    responses((status = 200, body = EventList)))]
+    responses(
+    (status = 200, body = EventList),
+    (status = 400, description = "Another query", body = Problem, content_type = "application/problem+json"),
+))]
 pub(crate) async fn events(InQuery(query): InQuery<EventLimit>) -> Json<EventList> {
     Json(EventList { events: EVENTS.newest(query.limit.unwrap_or(DEFAULT_LIMIT)) })
 }

@@ -81,6 +81,7 @@ fn added(target: &Target) -> Changed {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ByUrl {
     /// URL of the worker.
     url: String,

@@ -9,8 +9,8 @@ use crate::engine::EngineModel;
 
 /// The second of two equal prompts takes at most this share of the first, if a cache had it.
 const CACHED_SHARE: f64 = 0.6;
-/// The largest number that a model may have.
-const MOST: f64 = 1e9;
+/// Said of what keeps its default.
+const UNKNOWN: &str = "could not be measured";
 
 /// A model, and what is known of its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -68,6 +68,11 @@ impl CalibratedModel {
         calibration
     }
 
+    /// True if at least one of its numbers was measured.
+    pub fn is_measured(&self) -> bool {
+        self.numbers.iter().any(|number| number.origin == NumberOrigin::Measured)
+    }
+
     fn fit_decodes(&mut self, measured: &Measurements) {
         let fit = decode_fit(&measured.decodes);
         self.decode_off = fit.map(|fit| fit.off);
@@ -81,8 +86,6 @@ impl CalibratedModel {
             let found = fit.map(|fit| fit.term(term));
             self.numbers.push(measured_number(key, place, found, unit));
         }
-        // A step that takes no time would never let any pass.
-        model.step_ms = model.step_ms.max(0.001);
     }
 
     fn fit_prompts(&mut self, measured: &Measurements) {
@@ -118,9 +121,9 @@ impl CalibratedModel {
         let chunk = fit.map(|fit| fit.chunk).unwrap_or_default();
         model.chunk_tokens = chunk.or(default.chunk_tokens);
         let (origin, note) = match chunk {
-            FoundChunk::Unknown => (NumberOrigin::Default, String::new()),
+            FoundChunk::Unknown => (NumberOrigin::Default, UNKNOWN.to_owned()),
             FoundChunk::AtLeast(tokens) => (
-                NumberOrigin::Default,
+                if tokens > default.chunk_tokens { NumberOrigin::Measured } else { NumberOrigin::Default },
                 format!("a prompt of {tokens} was processed in one step: at least that"),
             ),
             FoundChunk::Found(_, found) => {
@@ -162,12 +165,12 @@ fn measured_number(
     let number = |origin, error, note| CalibratedNumber { key, origin, error, note };
     match found {
         Some((value, error)) if error.is_finite() => {
-            *place = rounded((value * unit).min(MOST));
+            *place = rounded(EngineModel::nearest_allowed(key, value * unit));
             let error = rounded(error * unit);
             let note = if value > 0.0 { String::new() } else { "not told apart from 0".to_owned() };
             number(NumberOrigin::Measured, Some(error), note)
         }
-        _ => number(NumberOrigin::Default, None, "could not be measured".to_owned()),
+        _ => number(NumberOrigin::Default, None, UNKNOWN.to_owned()),
     }
 }
 
@@ -183,7 +186,7 @@ fn prefix_cache(repeats: &[MeasuredRepeat]) -> (Option<bool>, String) {
         return (Some(true), "the engine tells of cached tokens".to_owned());
     }
     match median(repeats.iter().map(|repeat| repeat.second / repeat.first)) {
-        None => (None, String::new()),
+        None => (None, UNKNOWN.to_owned()),
         Some(share) => {
             let note = format!("a prompt takes {:.0} % of its time when it is sent again", share * 100.0);
             (Some(share < CACHED_SHARE), note)

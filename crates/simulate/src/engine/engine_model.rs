@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::number_range::NumberRange;
 use crate::engine::worker_event::{WorkerEvent, WorkerEvents};
+use sglang_router_rs::types::shown_number;
 
 /// The numbers of the model, as a TOML file has them. What a file leaves out has its default: a model of
 /// 70 billion parameters on an instance of eight accelerators, in blocks of 512 tokens.
@@ -126,14 +128,14 @@ pub enum ModelError {
     #[error("events: {0}")]
     Event(&'static str),
     /// A number is out of its range.
-    #[error("{key} is {found}; allowed: {allowed}")]
+    #[error("{key} is {}; allowed: {allowed}", shown_number(*found))]
     Range {
         /// The key.
         key: &'static str,
         /// Its value.
         found: f64,
         /// What would do.
-        allowed: &'static str,
+        allowed: String,
     },
 }
 
@@ -191,26 +193,12 @@ impl EngineModel {
     ///
     /// [`ModelError::Range`].
     pub fn checked(self) -> Result<Self, ModelError> {
-        let times = [
-            ("step_ms", self.step_ms),
-            ("sequence_ms", self.sequence_ms),
-            ("context_token_ns", self.context_token_ns),
-            ("attention_tokens", self.attention_tokens),
-            ("kv_events_delay_ms", self.kv_events_delay_ms),
-            ("pairs.transfer_ms", self.pairs.map_or(0.0, |pairs| pairs.transfer_ms)),
-            ("prompt_ms", self.prompt_ms),
-            ("request_ms", self.request_ms),
-            ("request_token_ns", self.request_token_ns),
-        ];
         let counts = [
             ("chunk_tokens", self.chunk_tokens),
             ("max_sequences", self.max_sequences),
             ("kv_blocks", self.kv_blocks),
             ("block_tokens", self.block_tokens),
         ];
-        for (key, found) in times {
-            within(key, found, (0.0..=1e9).contains(&found), "0 to 1000000000")?;
-        }
         for (key, found) in counts {
             within(key, found.into(), (1..=100_000_000).contains(&found), "1 to 100000000")?;
         }
@@ -219,22 +207,40 @@ impl EngineModel {
             for (key, found) in [("pairs.prefill", pairs.prefill), ("pairs.decode", pairs.decode)] {
                 within(key, found.into(), (1..=10_000).contains(&found), "1 to 10000")?;
             }
-            let rate = pairs.transfer_tokens_per_second;
-            within(
-                "pairs.transfer_tokens_per_second",
-                rate,
-                (0.0..=1e12).contains(&rate),
-                "0 to 1000000000000",
-            )?;
         }
-        if let Some(fault) = self.events.iter().find_map(WorkerEvent::fault) {
-            return Err(ModelError::Event(fault));
+        for range in NumberRange::ALL {
+            if let Some(found) = self.number(range.key) {
+                within(range.key, found, range.allows(found), &range.said())?;
+            }
         }
-        let rate = self.prompt_tokens_per_second;
-        within("prompt_tokens_per_second", rate, rate > 0.0 && rate <= 1e12, "above 0, up to 1000000000000")?;
-        // A step that takes no time would never let any pass.
-        within("step_ms", self.step_ms, self.step_ms > 0.0, "above 0")?;
-        Ok(self)
+        match self.events.iter().find_map(WorkerEvent::fault) {
+            Some(fault) => Err(ModelError::Event(fault)),
+            None => Ok(self),
+        }
+    }
+
+    /// The number under a key of [`NumberRange::ALL`]; `None` of pairs that there are not.
+    fn number(&self, key: &str) -> Option<f64> {
+        match key {
+            "step_ms" => Some(self.step_ms),
+            "sequence_ms" => Some(self.sequence_ms),
+            "context_token_ns" => Some(self.context_token_ns),
+            "prompt_tokens_per_second" => Some(self.prompt_tokens_per_second),
+            "attention_tokens" => Some(self.attention_tokens),
+            "prompt_ms" => Some(self.prompt_ms),
+            "request_ms" => Some(self.request_ms),
+            "request_token_ns" => Some(self.request_token_ns),
+            "kv_events_delay_ms" => Some(self.kv_events_delay_ms),
+            "pairs.transfer_ms" => self.pairs.map(|pairs| pairs.transfer_ms),
+            "pairs.transfer_tokens_per_second" => self.pairs.map(|pairs| pairs.transfer_tokens_per_second),
+            _ => None,
+        }
+    }
+
+    /// The nearest number to this one that may stand under a key.
+    pub(crate) fn nearest_allowed(key: &str, number: f64) -> f64 {
+        let range = NumberRange::ALL.into_iter().find(|range| range.key == key);
+        range.map_or(number, |range| range.nearest(number))
     }
 
     /// Tokens that the KV cache holds.
@@ -243,8 +249,8 @@ impl EngineModel {
     }
 }
 
-fn within(key: &'static str, found: f64, is_fine: bool, allowed: &'static str) -> Result<(), ModelError> {
-    if is_fine { Ok(()) } else { Err(ModelError::Range { key, found, allowed }) }
+fn within(key: &'static str, found: f64, is_fine: bool, allowed: &str) -> Result<(), ModelError> {
+    if is_fine { Ok(()) } else { Err(ModelError::Range { key, found, allowed: allowed.to_owned() }) }
 }
 
 #[cfg(test)]
@@ -268,18 +274,44 @@ mod tests {
     fn number_out_of_range_is_named() {
         for (text, message) in [
             ("chunk_tokens = 0", "chunk_tokens is 0; allowed: 1 to 100000000"),
-            ("step_ms = 0.0", "step_ms is 0; allowed: above 0"),
+            ("step_ms = 0.0", "step_ms is 0; allowed: 0.001 to 1000000"),
+            ("step_ms = 1e300", "step_ms is 1e300; allowed: 0.001 to 1000000"),
+            ("attention_tokens = 1e-300", "attention_tokens is 1e-300; allowed: 0, or 1 to 1000000000"),
+            ("context_token_ns = 1e7", "context_token_ns is 10000000; allowed: 0 to 1000000"),
+            ("request_token_ns = nan", "request_token_ns is NaN; allowed: 0 to 1000000"),
+            (
+                "[pairs]\nprefill = 1\ndecode = 1\ntransfer_tokens_per_second = 1e-9",
+                "pairs.transfer_tokens_per_second is 1e-9; allowed: 0, or 1 to 1000000000000",
+            ),
             ("ranks = 0", "ranks is 0; allowed: 1 to 256"),
             ("[pairs]\nprefill = 1\ndecode = 0", "pairs.decode is 0; allowed: 1 to 10000"),
             ("[[events]]\nat = 1\nworkers = []\nwhat = \"hang\"", "events: workers: allowed: a list"),
-            ("[[events]]\nat = 1\nworkers = [0]\nwhat = \"slow\"", "events: speed: allowed: above 0"),
+            (
+                "[[events]]\nat = 1\nworkers = [0]\nwhat = \"slow\"",
+                "events: speed: allowed: 0.001 to 1000, for",
+            ),
             ("[[events]]\nat = 1\nworkers = [0]\nwhat = \"leave\"\nsecs = 3", "events: secs: allowed:"),
             ("[[events]]\nat = 1\nworkers = [0]\nwhat = \"crash\"\nshare = 0.5", "events: share: allowed:"),
-            ("sequence_ms = -1.0", "sequence_ms is -1; allowed: 0 to 1000000000"),
-            ("prompt_tokens_per_second = 0.0", "prompt_tokens_per_second is 0; allowed: above 0"),
+            ("sequence_ms = -1.0", "sequence_ms is -1; allowed: 0 to 1000000"),
+            ("prompt_tokens_per_second = 0.0", "prompt_tokens_per_second is 0; allowed: 1 to"),
+            ("prompt_tokens_per_second = 1e-300", "prompt_tokens_per_second is 1e-300; allowed: 1 to"),
         ] {
             let error = EngineModel::from_toml(text).unwrap_err().to_string();
             assert!(error.starts_with(message), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn each_number_has_a_range_that_its_default_is_in() {
+        let pairs = "[pairs]\nprefill = 1\ndecode = 1";
+        let model = EngineModel::from_toml(pairs).unwrap();
+        for range in NumberRange::ALL {
+            let number = model.number(range.key).expect(range.key);
+            assert_eq!(EngineModel::nearest_allowed(range.key, number), number, "{}", range.key);
+            for far in [-1.0, 1e-300, 1e300] {
+                let nearest = EngineModel::nearest_allowed(range.key, far);
+                assert!(range.allows(nearest), "{}: {far} {nearest}", range.key);
+            }
         }
     }
 }

@@ -10,6 +10,7 @@
 //! they lead is a sum.
 
 mod worker_event;
+mod number_range;
 mod engine_model;
 mod step_time;
 mod work_ahead;

@@ -55,18 +55,20 @@ impl WorkerEvent {
     /// What is wrong with it, if anything.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         let is_time = |time: f64| (0.0..=1e9).contains(&time);
+        // Reports and checks go on while a request waits for a worker that stands still.
+        let is_span = |secs: f64| secs > 0.0 && secs <= 1e6;
         let is_slow = self.what == WorkerEventKind::Slow;
         let stays = matches!(self.what, WorkerEventKind::Leave | WorkerEventKind::Join);
         if !is_time(self.at) {
             Some("at: allowed: 0 to 1000000000 seconds")
         } else if self.workers.is_empty() {
             Some("workers: allowed: a list of numbers, from 0")
-        } else if self.secs.is_some_and(|secs| !is_time(secs) || secs <= 0.0 || stays) {
-            Some("secs: allowed: above 0, up to 1000000000, and not for `leave` and `join`")
+        } else if self.secs.is_some_and(|secs| !is_span(secs) || stays) {
+            Some("secs: allowed: above 0, up to 1000000, and not for `leave` and `join`")
         } else if self.what == WorkerEventKind::Hang && self.secs.is_none() {
             Some("secs: needed for `hang`")
-        } else if is_slow != self.speed.is_some_and(|speed| speed > 0.0 && speed <= 1e6) {
-            Some("speed: allowed: above 0, up to 1000000, for `slow` and only for it")
+        } else if is_slow != self.speed.is_some_and(|speed| (0.001..=1000.0).contains(&speed)) {
+            Some("speed: allowed: 0.001 to 1000, for `slow` and only for it")
         } else if self
             .share
             .is_some_and(|share| self.what != WorkerEventKind::Fail || !(0.0..=1.0).contains(&share))

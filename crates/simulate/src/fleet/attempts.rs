@@ -5,6 +5,7 @@ use crate::fleet::flights::PlacedRequest;
 use crate::fleet::front::ChosenWorkers;
 use crate::fleet::run::RunCourse;
 use crate::fleet::tried_before::{AttemptFailure, Settled, TriedBefore};
+use crate::report::RefusalCause;
 use sglang_router_rs::policies::{Chooser, DecideError};
 
 impl RunCourse<'_> {
@@ -27,15 +28,15 @@ impl RunCourse<'_> {
                     // There is no place: it is asked once more.
                     match self.decide(request, self.held.last_offer()) {
                         Ok(chosen) => chosen,
-                        Err(_) => return self.end_unplaced(request),
+                        Err(why) => return self.end_unplaced(request, &why),
                     }
                 }
-                Err(_) => return self.end_unplaced(request),
+                Err(why) => return self.end_unplaced(request, &why),
             };
             match self.attempt(request, came, chosen) {
                 Ok(true) => return Settled::Placed,
                 Ok(false) => {
-                    self.refuse(request);
+                    self.refuse(request, RefusalCause::TooLarge);
                     return Settled::Over;
                 }
                 Err((culprit, failure)) => {
@@ -50,11 +51,13 @@ impl RunCourse<'_> {
     }
 
     /// Nobody is chosen: of one that was tried before, that counts.
-    fn end_unplaced(&mut self, request: u32) -> Settled {
+    fn end_unplaced(&mut self, request: u32, why: &DecideError) -> Settled {
+        let shed = matches!(why, DecideError::Shed { .. } | DecideError::Refused { .. });
+        let cause = if shed { RefusalCause::Shed } else { RefusalCause::Unplaced };
         if self.front.tried.contains_key(&request) {
             self.fail(request)
         } else {
-            self.refuse(request)
+            self.refuse(request, cause)
         }
         Settled::Over
     }
@@ -145,8 +148,8 @@ impl RunCourse<'_> {
     }
 
     /// A request is not answered, since nobody is to serve it.
-    pub(super) fn refuse(&mut self, request: u32) {
-        self.ledger.refuse();
+    pub(super) fn refuse(&mut self, request: u32, cause: RefusalCause) {
+        self.ledger.refuse(cause);
         self.end_session(request);
     }
 

@@ -11,7 +11,6 @@
 //! have changed for those that came after is not known. Policies are asked by the code of a router that
 //! serves, over workers that show recorded numbers; a record is read, decided and forgotten.
 
-mod record_lines;
 mod records_in_order;
 mod recorded_worker;
 mod recorded_fleet;
@@ -29,7 +28,6 @@ pub use crate::replay::contender::Contender;
 pub use crate::replay::difference::{ChoiceShown, DifferentDecision, SignalShown};
 pub use crate::replay::missing_inputs::{MissingInput, WhyMissing};
 pub use crate::replay::placement_figures::{ChoiceCounts, PlacementSummary};
-pub use crate::replay::record_lines::{RecordLines, SkippedLine, SkippedLines};
 pub use crate::replay::replay_report::{
     ModuleReport, ReasonCount, RecordsReport, ReferenceReport, ReplayReport,
 };

@@ -5,8 +5,8 @@ use std::collections::BinaryHeap;
 use std::io;
 use std::io::BufRead;
 
-use crate::replay::record_lines::{RecordLines, SkippedLines};
-use sgl_api::RequestRecord;
+use sgl_api::{RecordLines, RequestRecord};
+use sglang_router_rs::types::SkippedLines;
 
 /// Bytes of lines that are read ahead: one that comes later than that is decided late.
 const AHEAD_BYTES: usize = 32 << 20;

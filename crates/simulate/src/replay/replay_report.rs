@@ -5,8 +5,8 @@ use serde::Serialize;
 use crate::replay::difference::DifferentDecision;
 use crate::replay::missing_inputs::MissingInput;
 use crate::replay::placement_figures::PlacementSummary;
-use crate::replay::record_lines::SkippedLines;
 use sgl_tools::load::Quantiles;
+use sglang_router_rs::types::SkippedLines;
 
 /// What a replay found.
 #[derive(Clone, Debug, PartialEq, Serialize)]

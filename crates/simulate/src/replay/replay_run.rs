@@ -12,14 +12,13 @@ use crate::replay::contender::Contender;
 use crate::replay::difference::{ComparedSide, example, reason};
 use crate::replay::missing_inputs::InputTally;
 use crate::replay::placement_figures::PlacementFigures;
-use crate::replay::record_lines::RecordLines;
 use crate::replay::recorded_fleet::RecordedFleet;
 use crate::replay::records_in_order::RecordsInOrder;
 use crate::replay::replay_choice::{ReplayAnswer, ReplayChoice};
 use crate::replay::replay_report::{ModuleReport, ReasonCount, RecordsReport, ReferenceReport, ReplayReport};
 use crate::replay::replayed_request::{ReplayedRequest, has_choice};
 use crate::replay::worker_signal::WorkerSignal;
-use sgl_api::{DecisionRecord, RequestRecord};
+use sgl_api::{DecisionRecord, RecordLines, RequestRecord};
 use sgl_tools::load::Times;
 use sglang_router_rs::types::VirtualTime;
 

@@ -138,9 +138,11 @@ fn push_load(out: &mut String, load: f64, groups: &[OverSeeds], runs: &[RunRepor
     for group in groups.iter().filter(|group| group.load.total_cmp(&load).is_eq()) {
         let _ = write!(out, "<tr><td>{}</td>", breakable(&group.policy));
         for (_, kind, is_share) in COLUMNS {
-            let mean = group.figure(kind).map_or(0.0, |spread| spread.mean);
-            let digits = if is_share || mean < 10.0 { 2 } else { 1 };
-            let _ = write!(out, "<td>{mean:.digits$}</td>");
+            let _ = match group.figure(kind).map(|spread| spread.mean) {
+                Some(mean) if is_share || mean < 10.0 => write!(out, "<td>{mean:.2}</td>"),
+                Some(mean) => write!(out, "<td>{mean:.1}</td>"),
+                None => write!(out, "<td>-</td>"),
+            };
         }
         out.push_str("</tr>\n");
     }
@@ -207,7 +209,22 @@ mod tests {
 
     use super::*;
     use crate::report::ledger::RunLedger;
-    use crate::report::run_report::RunFacts;
+    use crate::report::run_report::{RefusalCause, RunFacts};
+
+    #[test]
+    fn page_of_runs_in_which_nobody_was_answered_has_no_points() {
+        let run = |load| {
+            let facts = RunFacts { policy: "toll".to_owned(), load, seed: 1 };
+            RunLedger::new(1, 1).report(facts, std::iter::empty(), 1.0, Duration::ZERO)
+        };
+        let page = comparison_page(&[run(1.0), run(1.4)], None, "simulate", &json!({}));
+        assert!(
+            page.contains("<td>toll</td><td>-</td><td>-</td><td>-</td><td>-</td><td>-</td><td>0.00</td>")
+        );
+        assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+        // Of all curves only that of the objective, which nobody met, has points.
+        assert_eq!(page.matches("points=\"\"").count(), 1 + OVER_LOAD.len(), "{page}");
+    }
 
     #[test]
     fn page_has_a_table_and_curves_for_each_load_and_names_cannot_break_out_of_it() {
@@ -215,7 +232,7 @@ mod tests {
             let facts = RunFacts { policy: policy.to_owned(), load, seed: 1 };
             let mut run = RunLedger::new(1, 1).report(facts, std::iter::empty(), 1.0, Duration::ZERO);
             run.ttft_curve = vec![(0.5, 0.0), (2.0, 0.99)];
-            run.refused = 3;
+            run.refusals.insert(RefusalCause::Shed, 3);
             run
         };
         let runs = [run("<b>", 1.0), run("toll", 1.0), run("<b>", 1.4), run("toll", 1.4)];
@@ -223,7 +240,10 @@ mod tests {
         assert_eq!(page.matches("<h2>Load 1").count(), 2, "{page}");
         assert_eq!(page.matches("<svg viewBox").count(), 2 + OVER_LOAD.len());
         assert!(page.contains("&lt;b&gt;") && !page.contains("<b>") && !page.contains("<script"), "{page}");
-        assert!(page.contains("toll at load 1.4, seed 1: 3 requests were not answered"), "{page}");
+        assert!(
+            page.contains("toll at load 1.4, seed 1: 3 requests were not answered: the policy"),
+            "{page}"
+        );
         let found = CapacityFound {
             policy: "<b>".to_owned(),
             seed: 1,

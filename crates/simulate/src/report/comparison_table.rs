@@ -22,7 +22,7 @@ const COLUMNS: [(&str, FigureKind, bool); 10] = [
 ];
 
 /// The figures of all runs as text: a row for each policy at each load. Times in seconds; of several seeds
-/// the mean, and how far from it the furthest is.
+/// the mean, and how far from it the furthest is. `-` where there is none.
 pub fn comparison_table(runs: &[RunReport]) -> String {
     let groups = over_seeds(runs);
     let mut rows = vec![head()];
@@ -53,7 +53,7 @@ fn head() -> Vec<String> {
 
 fn row(group: &OverSeeds) -> Vec<String> {
     let cell = |(_, kind, is_share): (&str, FigureKind, bool)| {
-        let Some(spread) = group.figure(kind) else { return String::new() };
+        let Some(spread) = group.figure(kind) else { return "-".to_owned() };
         let digits = |value: f64| {
             let digits = if is_share || value < 10.0 { 3 } else { 1 };
             format!("{value:.digits$}")
@@ -78,20 +78,22 @@ mod tests {
 
     use super::*;
     use crate::report::ledger::RunLedger;
-    use crate::report::run_report::RunFacts;
+    use crate::report::quantile_set::QuantileSet;
+    use crate::report::run_report::{RefusalCause, RunFacts};
 
-    fn run(policy: &str, seed: u64, ttft: f64) -> RunReport {
+    fn run(policy: &str, seed: u64, ttft: f32) -> RunReport {
         let facts = RunFacts { policy: policy.to_owned(), load: 1.4, seed };
         let mut run = RunLedger::new(1, 1).report(facts, std::iter::empty(), 1.0, Duration::ZERO);
-        run.ttft.p50 = ttft;
-        run.hit_rate = 0.25;
+        run.answered = 1;
+        run.ttft = QuantileSet::of(&mut [ttft]);
+        run.hit_rate = Some(0.25);
         run
     }
 
     #[test]
     fn table_has_a_row_for_each_policy_with_the_spread_over_seeds() {
         let mut odd = run("toll", 2, 2.0);
-        odd.refused = 3;
+        odd.refusals.insert(RefusalCause::Shed, 3);
         odd.fallbacks.insert("trap".to_owned(), 7);
         let table = comparison_table(&[run("toll", 1, 1.0), odd, run("least_load", 1, 15.0)]);
         let lines: Vec<&str> = table.lines().collect();
@@ -102,9 +104,46 @@ mod tests {
             lines[3..],
             [
                 "toll at load 1.4, seed 2: the fallback decided 7 times (trap)",
-                "toll at load 1.4, seed 2: 3 requests were not answered"
+                "toll at load 1.4, seed 2: 3 requests were not answered: the policy refused them"
             ]
         );
+    }
+
+    #[test]
+    fn where_nobody_was_answered_there_are_no_times_and_it_is_said_why() {
+        for (refusal, why) in [
+            (Some(RefusalCause::Shed), "2 requests were not answered: the policy refused them"),
+            (Some(RefusalCause::Unplaced), "2 requests were not answered: nobody was chosen for them"),
+            (Some(RefusalCause::TooLarge), "2 requests were not answered: prompt and answer are larger"),
+            (None, "2 requests failed with their workers"),
+        ] {
+            let mut ledger = RunLedger::new(2, 1);
+            for _ in 0..2 {
+                match refusal {
+                    Some(cause) => ledger.refuse(cause),
+                    None => ledger.fail(),
+                }
+            }
+            assert!(ledger.is_complete());
+            let facts = RunFacts { policy: "toll".to_owned(), load: 1.0, seed: 1 };
+            let run = ledger.report(facts, std::iter::empty(), 0.0, Duration::ZERO);
+            let table = comparison_table(std::slice::from_ref(&run));
+            let lines: Vec<&str> = table.lines().collect();
+            let cells: Vec<&str> = lines[1].split_whitespace().collect();
+            assert_eq!(
+                cells,
+                ["toll", "1", "-", "-", "-", "-", "-", "-", "-", "-", "0.000", "0.000"],
+                "{table}"
+            );
+            assert_eq!(lines[2], "toll at load 1, seed 1: no request was answered, so there are no times");
+            assert!(lines[3].starts_with(&format!("toll at load 1, seed 1: {why}")), "{table}");
+            assert!(run.ttft_curve.is_empty());
+            let json = comparison_json(&[run], json!({}));
+            for times in ["ttft", "tpot", "e2e", "hit_rate", "imbalance"] {
+                assert_eq!(json["runs"][0].get(times), Some(&Value::Null), "{times}");
+            }
+            assert_eq!(json["summary"][0]["figures"].get("ttft_p50"), Some(&Value::Null));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::engine::WorkerTotals;
 use crate::report::quantile_set::{QuantileSet, curve};
-use crate::report::run_report::{RunFacts, RunReport, WorkerRun};
+use crate::report::run_report::{RefusalCause, RunFacts, RunReport, WorkerRun};
 use crate::report::sent_timeline::SentTimeline;
 use crate::report::slo::Slo;
 use crate::workload::AskedRequest;
@@ -35,7 +35,7 @@ pub struct RunLedger {
     ttft: Vec<f32>,
     tpot: Vec<f32>,
     e2e: Vec<f32>,
-    refused: u64,
+    refusals: BTreeMap<RefusalCause, u64>,
     failed: u64,
     retries: u64,
     unasked: u64,
@@ -58,7 +58,7 @@ impl RunLedger {
             ttft: times(),
             tpot: times(),
             e2e: times(),
-            refused: 0,
+            refusals: BTreeMap::new(),
             failed: 0,
             retries: 0,
             unasked: 0,
@@ -75,12 +75,16 @@ impl RunLedger {
 
     /// True if something came of each request.
     pub fn is_complete(&self) -> bool {
-        self.ttft.len() as u64 + self.refused + self.failed + self.unasked >= u64::from(self.requests)
+        self.ttft.len() as u64 + self.refused() + self.failed + self.unasked >= u64::from(self.requests)
     }
 
     /// A request is not answered.
-    pub fn refuse(&mut self) {
-        self.refused += 1;
+    pub fn refuse(&mut self, cause: RefusalCause) {
+        *self.refusals.entry(cause).or_default() += 1;
+    }
+
+    fn refused(&self) -> u64 {
+        self.refusals.values().sum()
     }
 
     /// A request is not answered, or not to its end, since a worker failed.
@@ -160,13 +164,14 @@ impl RunLedger {
         RunReport {
             facts,
             answered: self.ttft.len() as u64,
-            refused: self.refused,
+            refused: self.refused(),
+            refusals: self.refusals,
             failed: self.failed,
             retries: self.retries,
             unasked: self.unasked,
             held: self.held,
-            hit_rate: ratio(as_f64(cached), as_f64(self.prompt_tokens)),
-            imbalance: ratio(most, mean),
+            hit_rate: share_of(as_f64(cached), as_f64(self.prompt_tokens)),
+            imbalance: share_of(most, mean),
             ttft_ok: share(self.ttft_ok),
             goodput: share(self.good),
             goodput_rate: ratio(as_f64(self.good), duration),
@@ -187,7 +192,11 @@ impl RunLedger {
 }
 
 fn ratio(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
+    share_of(part, whole).unwrap_or(0.0)
+}
+
+fn share_of(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| part / whole)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
@@ -221,15 +230,16 @@ mod tests {
             EndedRequest { worker: 1, prefill: None, came: 1.0, first_token: 2.0, ended: 2.0, cached: 0 };
         ledger.finish(&second, &asked[1], &slo);
         assert!(!ledger.is_complete());
-        ledger.refuse();
+        ledger.refuse(RefusalCause::Shed);
         assert!(ledger.is_complete());
         let totals = |busy| WorkerTotals { busy, prompt_tokens: 500, preemptions: 0 };
         let facts = RunFacts { policy: "any".to_owned(), load: 1.0, seed: 0 };
         let report =
             ledger.report(facts, [totals(6.0), totals(2.0)].into_iter(), 10.0, Duration::from_secs(1));
-        assert_eq!((report.answered, report.refused, report.hit_rate), (2, 1, 0.25));
-        assert_eq!((report.ttft.max, report.tpot.p50, report.e2e.max), (2.0, 0.25, 3.0));
+        assert_eq!((report.answered, report.refused, report.hit_rate), (2, 1, Some(0.25)));
+        let [ttft, tpot, e2e] = [report.ttft, report.tpot, report.e2e].map(Option::unwrap);
+        assert_eq!((ttft.max, tpot.p50, e2e.max), (2.0, 0.25, 3.0));
         assert_eq!((report.ttft_ok, report.goodput), (2.0 / 3.0, 1.0 / 3.0), "its tokens came too slowly");
-        assert_eq!((report.imbalance, report.workers[0].busy, report.throughput), (1.5, 0.6, 0.6));
+        assert_eq!((report.imbalance, report.workers[0].busy, report.throughput), (Some(1.5), 0.6, 0.6));
     }
 }

@@ -17,6 +17,6 @@ pub use crate::report::comparison_table::{comparison_json, comparison_table};
 pub use crate::report::ledger::{EndedRequest, RunLedger};
 pub use crate::report::over_seeds::{OverSeeds, over_seeds};
 pub use crate::report::quantile_set::QuantileSet;
-pub use crate::report::run_report::{RunFacts, RunReport, WorkerRun};
+pub use crate::report::run_report::{RefusalCause, RunFacts, RunReport, WorkerRun};
 pub use crate::report::sent_timeline::SentTimeline;
 pub use crate::report::slo::Slo;

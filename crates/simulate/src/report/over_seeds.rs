@@ -26,8 +26,8 @@ pub struct OverSeeds {
     pub load: f64,
     /// How many seeds.
     pub seeds: usize,
-    /// Each figure by its name.
-    pub figures: BTreeMap<FigureKind, SeedSpread>,
+    /// Each figure by its name, over those seeds that have it.
+    pub figures: BTreeMap<FigureKind, Option<SeedSpread>>,
 }
 
 /// What is compared.
@@ -80,23 +80,23 @@ impl FigureKind {
         Self::Failed,
     ];
 
-    /// What a run has of it.
+    /// What a run has of it; of nobody there are no times.
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-    pub fn of(self, run: &RunReport) -> f64 {
+    pub fn of(self, run: &RunReport) -> Option<f64> {
         match self {
-            Self::TtftP50 => run.ttft.p50,
-            Self::TtftP90 => run.ttft.p90,
-            Self::TtftP99 => run.ttft.p99,
-            Self::TpotP50 => run.tpot.p50,
-            Self::TpotP99 => run.tpot.p99,
-            Self::E2eP50 => run.e2e.p50,
-            Self::E2eP99 => run.e2e.p99,
+            Self::TtftP50 => run.ttft.map(|times| times.p50),
+            Self::TtftP90 => run.ttft.map(|times| times.p90),
+            Self::TtftP99 => run.ttft.map(|times| times.p99),
+            Self::TpotP50 => run.tpot.map(|times| times.p50),
+            Self::TpotP99 => run.tpot.map(|times| times.p99),
+            Self::E2eP50 => run.e2e.map(|times| times.p50),
+            Self::E2eP99 => run.e2e.map(|times| times.p99),
             Self::HitRate => run.hit_rate,
             Self::Imbalance => run.imbalance,
-            Self::TtftOk => run.ttft_ok,
-            Self::Goodput => run.goodput,
-            Self::Refused => run.refused as f64,
-            Self::Failed => run.failed as f64,
+            Self::TtftOk => Some(run.ttft_ok),
+            Self::Goodput => Some(run.goodput),
+            Self::Refused => Some(run.refused as f64),
+            Self::Failed => Some(run.failed as f64),
         }
     }
 }
@@ -116,25 +116,27 @@ pub fn over_seeds(runs: &[RunReport]) -> Vec<OverSeeds> {
         policy: policy.to_owned(),
         load,
         seeds: runs.len(),
-        figures: FigureKind::ALL.map(|kind| (kind, spread(runs.iter().map(|run| kind.of(run))))).into(),
+        figures: FigureKind::ALL
+            .map(|kind| (kind, spread(runs.iter().filter_map(|run| kind.of(run)))))
+            .into(),
     };
     groups.into_iter().map(together).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are few seeds")]
-fn spread(values: impl Iterator<Item = f64> + Clone) -> SeedSpread {
-    let count = values.clone().count().max(1) as f64;
-    SeedSpread {
-        mean: values.clone().sum::<f64>() / count,
+fn spread(values: impl Iterator<Item = f64> + Clone) -> Option<SeedSpread> {
+    let count = values.clone().count();
+    (count > 0).then(|| SeedSpread {
+        mean: values.clone().sum::<f64>() / count as f64,
         min: values.clone().fold(f64::INFINITY, f64::min),
         max: values.fold(f64::NEG_INFINITY, f64::max),
-    }
+    })
 }
 
 impl OverSeeds {
     /// One of its figures.
     pub fn figure(&self, kind: FigureKind) -> Option<SeedSpread> {
-        self.figures.get(&kind).copied()
+        self.figures.get(&kind).copied().flatten()
     }
 }
 

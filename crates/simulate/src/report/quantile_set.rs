@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-/// Mean and quantiles of some times, in seconds; 0 where there are none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+/// Mean and quantiles of some times, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct QuantileSet {
     /// The mean.
     pub mean: f64,
@@ -18,14 +18,17 @@ pub struct QuantileSet {
 }
 
 impl QuantileSet {
-    /// Those of these values, which are put in order.
-    pub fn of(values: &mut [f32]) -> Self {
+    /// Those of these values, which are put in order; `None` of none.
+    pub fn of(values: &mut [f32]) -> Option<Self> {
+        if values.is_empty() {
+            return None;
+        }
         values.sort_unstable_by(f32::total_cmp);
         let at = |quantile: f64| value_at(values, quantile).into();
         #[expect(clippy::cast_precision_loss, reason = "a mean")]
-        let count = values.len().max(1) as f64;
+        let count = values.len() as f64;
         let sum: f64 = values.iter().copied().map(f64::from).sum();
-        Self { mean: sum / count, p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1.0) }
+        Some(Self { mean: sum / count, p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1.0) })
     }
 }
 
@@ -57,10 +60,10 @@ mod tests {
     #[test]
     fn quantiles_are_values_that_were_measured() {
         let mut values: Vec<f32> = (1..=200_u16).rev().map(f32::from).collect();
-        let found = QuantileSet::of(&mut values);
+        let found = QuantileSet::of(&mut values).unwrap();
         assert_eq!(found, QuantileSet { mean: 100.5, p50: 100.0, p90: 180.0, p99: 198.0, max: 200.0 });
-        assert_eq!(QuantileSet::of(&mut []), QuantileSet::default());
-        assert_eq!(QuantileSet::of(&mut [3.0]).p50, 3.0);
+        assert_eq!(QuantileSet::of(&mut []), None);
+        assert_eq!(QuantileSet::of(&mut [3.0]).unwrap().p50, 3.0);
         let curve = curve(&values);
         assert_eq!((curve[0], curve[40].0), ((1.0, 0.0), 198.0));
     }

@@ -18,6 +18,31 @@ pub struct RunFacts {
     pub seed: u64,
 }
 
+/// Why requests were not answered though no worker failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCause {
+    /// The policy refused them.
+    Shed,
+    /// Nobody was chosen.
+    Unplaced,
+    /// The cache of the worker that was chosen never holds them.
+    TooLarge,
+}
+
+impl RefusalCause {
+    fn said(self) -> &'static str {
+        match self {
+            Self::Shed => "the policy refused them",
+            Self::Unplaced => "nobody was chosen for them",
+            Self::TooLarge => {
+                "prompt and answer are larger than the cache of the worker that was chosen (kv_blocks times \
+                 block_tokens of the model)"
+            }
+        }
+    }
+}
+
 /// What one worker did in a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct WorkerRun {
@@ -43,6 +68,8 @@ pub struct RunReport {
     pub answered: u64,
     /// Requests that were not: nobody was chosen, or no worker could ever serve them.
     pub refused: u64,
+    /// Why.
+    pub refusals: BTreeMap<RefusalCause, u64>,
     /// Requests that were not answered, or not to their ends, since workers failed.
     pub failed: u64,
     /// How often a request was tried again at another worker.
@@ -53,19 +80,19 @@ pub struct RunReport {
     pub held: u64,
     /// Decisions that the fallback made in the plugin's place, by cause.
     pub fallbacks: BTreeMap<String, u64>,
-    /// From the arrival at the router to the first token.
-    pub ttft: QuantileSet,
+    /// From the arrival at the router to the first token; of nobody if none was answered, as the next two.
+    pub ttft: Option<QuantileSet>,
     /// Times to the first token, and the share of requests for which it took no longer.
     #[serde(skip)]
     pub ttft_curve: Vec<(f64, f64)>,
     /// Each request's mean time for a token after the first.
-    pub tpot: QuantileSet,
+    pub tpot: Option<QuantileSet>,
     /// From the arrival at the router to the last token.
-    pub e2e: QuantileSet,
-    /// Share of the prompt tokens that workers had in their caches.
-    pub hit_rate: f64,
-    /// What the worker with the most work, in time, had more than the mean: 1.0 is none.
-    pub imbalance: f64,
+    pub e2e: Option<QuantileSet>,
+    /// Share of the prompt tokens that workers had in their caches, of requests that were answered.
+    pub hit_rate: Option<f64>,
+    /// What the worker with the most work, in time, had more than the mean: 1.0 is none; unless none worked.
+    pub imbalance: Option<f64>,
     /// Share of all requests whose first token came in time.
     pub ttft_ok: f64,
     /// Share of all requests that met the whole objective.
@@ -95,8 +122,11 @@ impl RunReport {
         let who = format!("{policy} at load {load}, seed {seed}");
         let fallback = |(cause, count)| format!("{who}: the fallback decided {count} times ({cause})");
         let mut notes: Vec<String> = self.fallbacks.iter().map(fallback).collect();
-        if self.refused > 0 {
-            notes.push(format!("{who}: {} requests were not answered", self.refused));
+        if self.answered == 0 {
+            notes.push(format!("{who}: no request was answered, so there are no times"));
+        }
+        for (cause, count) in &self.refusals {
+            notes.push(format!("{who}: {count} requests were not answered: {}", cause.said()));
         }
         if self.failed > 0 {
             notes.push(format!("{who}: {} requests failed with their workers", self.failed));

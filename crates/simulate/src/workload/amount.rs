@@ -1,6 +1,11 @@
 //! A number that differs from request to request.
 
+use std::fmt;
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
+
+use sglang_router_rs::types::shown_number;
 
 /// A fixed number, or one that is drawn anew each time, with a lognormal distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,9 +27,10 @@ pub enum DrawnAmount {
 
 impl DrawnAmount {
     /// Reads `4000`, or `4000:1.5`, or `4000:1.5:32000`: the mean, how many means the standard deviation is,
-    /// and the most.
+    /// and the most. Whether such an amount makes sense is not looked at.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split(':').map(|part| part.parse::<f64>().ok());
+        let mut parts =
+            text.split(':').map(|part| part.parse::<f64>().ok().filter(|number| number.is_finite()));
         let mean = parts.next()??;
         let amount = match parts.next() {
             None => Self::Fixed(mean),
@@ -36,20 +42,19 @@ impl DrawnAmount {
                 Self::Lognormal { mean, cv: cv?, max }
             }
         };
-        (parts.next().is_none() && amount.is_fine(0.0)).then_some(amount)
+        parts.next().is_none().then_some(amount)
     }
 
-    /// True if nothing is drawn that makes no sense, and the mean is no less than this.
-    pub(crate) fn is_fine(self, least: f64) -> bool {
-        const MOST: f64 = 1e9;
+    /// True if nothing is drawn that makes no sense, and the mean is within this.
+    pub(crate) fn is_fine(self, range: RangeInclusive<f64>) -> bool {
         let (Self::Fixed(mean) | Self::Lognormal { mean, .. }) = self;
         let is_within = match self {
             Self::Fixed(_) => true,
             Self::Lognormal { cv, max, .. } => {
-                (0.0..=100.0).contains(&cv) && max.is_none_or(|max| (least..=MOST).contains(&max))
+                (0.0..=100.0).contains(&cv) && max.is_none_or(|max| range.contains(&max))
             }
         };
-        is_within && (least..=MOST).contains(&mean)
+        is_within && range.contains(&mean)
     }
 
     /// One draw.
@@ -67,6 +72,18 @@ impl DrawnAmount {
     /// One draw as a count, no less than `least`.
     pub(crate) fn count(self, random: &mut fastrand::Rng, least: u32) -> u32 {
         rounded(self.draw(random)).max(least)
+    }
+}
+
+impl fmt::Display for DrawnAmount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(amount) => f.write_str(&shown_number(*amount)),
+            Self::Lognormal { mean, cv, max } => {
+                write!(f, "{}:{}", shown_number(*mean), shown_number(*cv))?;
+                max.map_or(Ok(()), |max| write!(f, ":{}", shown_number(max)))
+            }
+        }
     }
 }
 
@@ -130,7 +147,7 @@ mod tests {
         let bounded = DrawnAmount::parse("100:2:150").unwrap();
         assert!((0..1000).all(|_| bounded.draw(&mut random) <= 150.0));
         assert_eq!(DrawnAmount::Fixed(0.2).count(&mut random, 1), 1);
-        for text in ["", "x", "1:", "1:2:3:4", "-1", "1:-1", "inf", "1:2:x"] {
+        for text in ["", "x", "1:", "1:2:3:4", "inf", "1:nan", "1:2:x"] {
             assert_eq!(DrawnAmount::parse(text), None, "{text}");
         }
     }

@@ -1,9 +1,12 @@
 //! Workloads that are made up.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use crate::workload::amount::{DrawnAmount, gamma_of_mean_one};
 use crate::workload::requests::{SessionTurn, Workload};
+use sglang_router_rs::types::shown_number;
 
 /// How the beginnings of sessions are spread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,10 +69,12 @@ pub enum GeneratorError {
     #[error("{0}")]
     Toml(#[from] toml::de::Error),
     /// A value is out of its range.
-    #[error("{key}: allowed: {allowed}")]
+    #[error("{key}: found {found}; allowed: {allowed}")]
     Range {
         /// The key.
         key: &'static str,
+        /// Its value.
+        found: String,
         /// What would do.
         allowed: &'static str,
     },
@@ -122,32 +127,37 @@ impl GeneratedLoad {
     ///
     /// [`GeneratorError::Range`] names the key.
     pub fn checked(self) -> Result<Self, GeneratorError> {
-        const TOKENS: &str = "1 to 4000000 on average";
-        let times = |time: f64| time > 0.0 && time <= 1e6;
-        let tokens = |amount: DrawnAmount| amount.is_fine(1.0);
-        let turns = |turns: DrawnAmount| turns.is_fine(1.0);
-        for (key, is_fine, allowed) in [
-            ("rate", times(self.rate), "above 0, up to 1000000"),
-            ("cv", self.cv > 0.0 && self.cv <= 100.0, "above 0, up to 100"),
-            ("on_secs", times(self.on_secs), "above 0, up to 1000000"),
-            ("off_secs", (0.0..=1e6).contains(&self.off_secs), "0 to 1000000"),
+        const TOKENS: &str = "1 to 4000000 on average, MEAN:CV with a CV of 0 to 100";
+        let count = |count: Option<u32>| count.map_or_else(String::new, |count| count.to_string());
+        let time = |time: f64| ((0.001..=1e6).contains(&time), shown_number(time));
+        let amount =
+            |amount: DrawnAmount, most: f64, least: f64| (amount.is_fine(least..=most), amount.to_string());
+        let tokens = |tokens: DrawnAmount| amount(tokens, 4e6, 1.0);
+        let fine = || (true, String::new());
+        let within = |found: u32, range: RangeInclusive<u32>| (range.contains(&found), found.to_string());
+        let requests = self.requests.is_none_or(|count| (1..=MOST_REQUESTS).contains(&count));
+        for (key, (is_fine, found), allowed) in [
+            ("rate", time(self.rate), "0.001 to 1000000"),
+            ("cv", ((0.01..=100.0).contains(&self.cv), shown_number(self.cv)), "0.01 to 100"),
+            ("on_secs", time(self.on_secs), "0.001 to 1000000"),
+            ("off_secs", ((0.0..=1e6).contains(&self.off_secs), shown_number(self.off_secs)), "0 to 1000000"),
+            ("requests", (requests, count(self.requests)), "1 to 10000000"),
+            ("duration_secs", self.duration_secs.map_or_else(fine, time), "0.001 to 1000000"),
+            ("turns", amount(self.turns, 1023.0, 1.0), "1 to 1023 on average, MEAN:CV with a CV of 0 to 100"),
             (
-                "requests",
-                self.requests.is_none_or(|count| (1..=MOST_REQUESTS).contains(&count)),
-                "1 to 10000000",
+                "think_secs",
+                amount(self.think_secs, 1e6, 0.0),
+                "0 to 1000000 on average, MEAN:CV with a CV of 0 to 100",
             ),
-            ("duration_secs", self.duration_secs.is_none_or(times), "above 0, up to 1000000"),
-            ("turns", turns(self.turns), "1 to 1023 on average"),
-            ("think_secs", self.think_secs.is_fine(0.0), "0 or more on average"),
             ("prompt_tokens", tokens(self.prompt_tokens), TOKENS),
-            ("turn_tokens", self.turn_tokens.is_none_or(tokens), TOKENS),
+            ("turn_tokens", self.turn_tokens.map_or_else(fine, tokens), TOKENS),
             ("output_tokens", tokens(self.output_tokens), TOKENS),
-            ("system_tokens", self.system_tokens <= 4_000_000, "0 to 4000000"),
-            ("system_prompts", (1..=1000).contains(&self.system_prompts), "1 to 1000"),
-            ("max_prompt_tokens", (1..=4_000_000).contains(&self.max_prompt_tokens), "1 to 4000000"),
+            ("system_tokens", within(self.system_tokens, 0..=4_000_000), "0 to 4000000"),
+            ("system_prompts", within(self.system_prompts, 1..=1000), "1 to 1000"),
+            ("max_prompt_tokens", within(self.max_prompt_tokens, 1..=4_000_000), "1 to 4000000"),
         ] {
             if !is_fine {
-                return Err(GeneratorError::Range { key, allowed });
+                return Err(GeneratorError::Range { key, found, allowed });
             }
         }
         Ok(self)
@@ -310,15 +320,22 @@ mod tests {
 
     #[test]
     fn value_out_of_its_range_is_named() {
-        for (text, key) in [
-            ("rate = 0.0", "rate"),
-            ("turns = 0", "turns"),
-            ("prompt_tokens = { mean = 0.0, cv = 1.0 }", "prompt_tokens"),
-            ("think_secs = -1.0", "think_secs"),
-            ("system_prompts = 0", "system_prompts"),
+        for (text, message) in [
+            ("rate = 0.0", "rate: found 0; allowed: 0.001 to 1000000"),
+            ("rate = 1e-300", "rate: found 1e-300; allowed: 0.001"),
+            ("cv = 1e-300", "cv: found 1e-300; allowed: 0.01 to 100"),
+            ("turns = 0", "turns: found 0; allowed: 1 to 1023"),
+            ("prompt_tokens = { mean = 0.0, cv = 1.0 }", "prompt_tokens: found 0:1; allowed: 1 to 4000000"),
+            (
+                "output_tokens = { mean = 9, cv = 101, max = 20 }",
+                "output_tokens: found 9:101:20; allowed: 1 to",
+            ),
+            ("think_secs = -1.0", "think_secs: found -1; allowed: 0 to 1000000"),
+            ("think_secs = 1e300", "think_secs: found 1e300; allowed: 0 to 1000000"),
+            ("system_prompts = 0", "system_prompts: found 0; allowed: 1 to 1000"),
         ] {
             let error = GeneratedLoad::from_toml(text).unwrap().checked().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("{key}: allowed: ")), "{text}: {error}");
+            assert!(error.starts_with(message), "{text}: {error}");
         }
         assert!(GeneratedLoad::from_toml("rates = 1").unwrap_err().to_string().contains("rates"));
     }

@@ -13,6 +13,7 @@ pub use crate::workload::amount::DrawnAmount;
 pub use crate::workload::generated_load::{ArrivalPattern, GeneratedLoad, GeneratorError};
 pub use crate::workload::prompt_blocks::PromptBlocks;
 pub use crate::workload::prompt_text::PromptText;
+pub use crate::workload::recorded::too_short_note;
 pub use crate::workload::requests::{AskedRequest, SessionTurn, Workload};
 pub use crate::workload::schedule::ArrivalTimes;
 pub use crate::workload::workloads::Workloads;

@@ -70,6 +70,24 @@ fn unit_of(trace: &Trace, block_tokens: u32) -> u32 {
     trace.least_unit().map_or(UNIT_TOKENS, |least| least.max(block_tokens))
 }
 
+/// What is lost of prompts that the engine's blocks are too long for, as a sentence; `None` if nothing is.
+pub fn too_short_note(trace: &Trace, block_tokens: u32) -> Option<String> {
+    // Where the trace does not say how long its units are, they are what is known of prompts.
+    let told =
+        trace.entries().iter().filter(|entry| entry.block_tokens.is_some() && !entry.blocks.is_empty());
+    let (mut all, mut short) = (0_u64, 0_u64);
+    for entry in told {
+        all += 1;
+        short += u64::from(entry.input_tokens < block_tokens);
+    }
+    (short > 0).then(|| {
+        format!(
+            "{short} of {all} prompts are shorter than a block of the modelled engine ({block_tokens} tokens), so \
+             nothing of them is ever found in a cache; block_tokens of --model says how long a block is"
+        )
+    })
+}
+
 fn of_entries(entries: &[&Entry], unit: u32) -> Workload {
     let mut workload = Workload::new(unit);
     for entry in entries {
@@ -119,6 +137,25 @@ fn likely_sessions(entries: &[&Entry], unit: u32) -> Vec<SessionTurn> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prompts_that_are_shorter_than_a_block_are_told_of() {
+        let record = |tokens: u32| {
+            format!(
+                "{{\"time_unix_ms\":1,\"decisions\":[{{\"request\":{{\"prompt_tokens\":{tokens},\
+                 \"prefix_block_tokens\":16,\"prefix_hashes\":[1,2]}}}}]}}\n"
+            )
+        };
+        let trace = Trace::read((record(100) + &record(511) + &record(512)).as_bytes()).unwrap();
+        assert_eq!(too_short_note(&trace, 16), None);
+        let note = too_short_note(&trace, 512).unwrap();
+        assert!(
+            note.starts_with("2 of 3 prompts are shorter than a block of the modelled engine (512"),
+            "{note}"
+        );
+        let told = "{\"timestamp\":1,\"input_length\":9,\"output_length\":1,\"hash_ids\":[4]}";
+        assert_eq!(too_short_note(&Trace::read(told.as_bytes()).unwrap(), 512), None);
+    }
 
     #[test]
     fn trace_becomes_the_requests_that_are_wanted() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::load::trace_entry::Entry;
+use sglang_router_rs::types::SkippedLines;
 
 /// Tokens of an answer, where no record says how many any had.
 const OUTPUT_TOKENS: u32 = 128;
@@ -64,6 +65,8 @@ pub(crate) struct RecordedRequest {
 /// What a trace does not say, and what is assumed instead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TraceGaps {
+    /// Lines of a record file that are no records. They are left out.
+    pub skipped: SkippedLines,
     /// Lines that do not say how long the prompt was. They are left out.
     pub without_prompt: u64,
     /// Prompts whose tokens were estimated.
@@ -77,7 +80,7 @@ pub struct TraceGaps {
 impl TraceGaps {
     /// A sentence for each.
     pub fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = self.skipped.note().into_iter().collect();
         if self.without_prompt > 0 {
             notes.push(format!(
                 "{} requests are left out: nothing says how long their prompts were (only policies that ask \
@@ -208,6 +211,7 @@ mod tests {
             estimated_prompts: 1,
             without_output: Some((1, 9)),
             without_prefixes: true,
+            ..TraceGaps::default()
         };
         assert_eq!(gaps, expected);
         assert_eq!(gaps.notes().len(), 4);

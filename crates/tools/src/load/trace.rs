@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::load::record_line::{RecordedRequest, TraceGaps, entries_of, is_record, record_line};
 use crate::load::trace_entry::Entry;
+use sglang_router_rs::types::{BoundedLine, BoundedLines, SkippedLine, SkippedLines, shown_number, too_long};
 
 const CSV_HEADER: &str = "TIMESTAMP,ContextTokens,GeneratedTokens";
 /// Longer prompts or answers are a mistake in the file, not a request.
@@ -38,7 +39,7 @@ pub enum TraceError {
     #[error("line {line}: {reason}")]
     Line {
         /// Its number, from 1.
-        line: usize,
+        line: u64,
         /// What is wrong with it.
         reason: String,
     },
@@ -78,43 +79,21 @@ enum SessionName {
 type LineReader = fn(&str) -> Result<(f64, Entry), String>;
 
 impl Trace {
-    /// Reads a trace. Blank lines are skipped; requests that are out of order are put in order.
+    /// Reads a trace. Blank lines are skipped; requests that are out of order are put in order. Lines of a
+    /// record file that are no records are left out, and counted among the [gaps](Self::gaps): a router that
+    /// was killed leaves one.
     ///
     /// # Errors
     ///
     /// [`TraceError`] names the first bad line.
     pub fn read(text: impl BufRead) -> Result<Self, TraceError> {
-        let mut entries: Vec<(f64, Entry)> = Vec::new();
-        let mut records: Vec<RecordedRequest> = Vec::new();
-        let mut form: Option<LineReader> = None;
-        for (line, text) in (1..).zip(text.lines()) {
-            let text = text?;
-            let text = text.trim();
-            if text.is_empty() {
-                continue;
-            }
-            if form.is_none() && (!records.is_empty() || is_record(text)) {
-                records.push(record_line(text).map_err(|reason| TraceError::Line { line, reason })?);
-                continue;
-            }
-            let read = match form {
-                Some(read) => read,
-                None if text.trim_start_matches('\u{feff}') == CSV_HEADER => {
-                    form = Some(csv_line);
-                    continue;
-                }
-                None => *form.insert(json_line),
-            };
-            entries.push(read(text).map_err(|reason| TraceError::Line { line, reason })?);
-        }
+        let TraceLines { mut entries, records, skipped, .. } = TraceLines::read(text)?;
         let (recorded, mut gaps) = entries_of(records);
         entries.extend(recorded);
         gaps.without_prefixes = entries.iter().all(|(_, entry)| entry.blocks.is_empty());
+        gaps.skipped = skipped;
         entries.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let Some((first, _)) = entries.first() else {
-            let records = gaps.without_prompt;
-            return Err(if records > 0 { TraceError::WithoutLengths { records } } else { TraceError::Empty });
-        };
+        let Some((first, _)) = entries.first() else { return Err(nothing_in(gaps)) };
         let first = *first;
         let offset = |(ms, entry): (f64, Entry)| {
             let at = Duration::try_from_secs_f64((ms - first) / 1000.0).unwrap_or_default();
@@ -146,6 +125,69 @@ impl Trace {
     }
 }
 
+/// What lines hold, each in the form of the first.
+#[derive(Default)]
+struct TraceLines {
+    /// With their times in milliseconds.
+    entries: Vec<(f64, Entry)>,
+    form: Option<LineReader>,
+    records: Vec<RecordedRequest>,
+    has_records: bool,
+    skipped: SkippedLines,
+}
+
+impl TraceLines {
+    fn read(text: impl BufRead) -> Result<Self, TraceError> {
+        let (mut all, mut lines) = (Self::default(), BoundedLines::new(text));
+        while let Some(line) = lines.next_line()? {
+            let taken = match line {
+                BoundedLine::Whole(line) => {
+                    let text = str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned());
+                    text.and_then(|text| all.take(text.trim()))
+                }
+                BoundedLine::TooLong => Err(too_long()),
+            };
+            match taken {
+                Ok(()) => {}
+                Err(why) if all.has_records => all.skipped.add(lines.number(), why),
+                Err(reason) => return Err(TraceError::Line { line: lines.number(), reason }),
+            }
+        }
+        Ok(all)
+    }
+
+    fn take(&mut self, text: &str) -> Result<(), String> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.has_records |= self.form.is_none() && is_record(text);
+        if self.has_records {
+            self.records.push(record_line(text)?);
+            return Ok(());
+        }
+        let read = match self.form {
+            Some(read) => read,
+            None if text.trim_start_matches('\u{feff}') == CSV_HEADER => {
+                self.form = Some(csv_line);
+                return Ok(());
+            }
+            None => *self.form.insert(json_line),
+        };
+        self.entries.push(read(text)?);
+        Ok(())
+    }
+}
+
+/// Why there is no request in a file.
+fn nothing_in(gaps: TraceGaps) -> TraceError {
+    let records = gaps.without_prompt;
+    match gaps.skipped.first.into_iter().next() {
+        _ if records > 0 => TraceError::WithoutLengths { records },
+        Some(SkippedLine { line, why }) => TraceError::Line { line, reason: why },
+        None => TraceError::Empty,
+    }
+}
+
 fn json_line(text: &str) -> Result<(f64, Entry), String> {
     // The line of serde's own message is always 1; only the column tells something.
     let line: JsonLine = serde_json::from_str(text).map_err(|error| {
@@ -158,7 +200,7 @@ fn json_line(text: &str) -> Result<(f64, Entry), String> {
     });
     let delay = line.delay.map(|ms| {
         let delay = Duration::try_from_secs_f64(ms / 1000.0);
-        delay.map_err(|_| format!("delay is {ms}: expected milliseconds, not below 0"))
+        delay.map_err(|_| format!("delay is {}: expected milliseconds, not below 0", shown_number(ms)))
     });
     let (ms, entry) = entry(line.timestamp, line.input_length, line.output_length, line.hash_ids)?;
     Ok((ms, Entry { session, delay: delay.transpose()?, ..entry }))
@@ -181,7 +223,7 @@ fn csv_line(text: &str) -> Result<(f64, Entry), String> {
 
 fn entry(ms: f64, input_tokens: u32, output_tokens: u32, blocks: Vec<u64>) -> Result<(f64, Entry), String> {
     if !(-MOST_MS..=MOST_MS).contains(&ms) {
-        return Err(format!("timestamp is {ms}: expected milliseconds from the start"));
+        return Err(format!("timestamp is {}: expected milliseconds from the start", shown_number(ms)));
     }
     if !(1..=MOST_TOKENS).contains(&output_tokens) {
         return Err(format!("output_length is {output_tokens}: expected 1 to {MOST_TOKENS}"));
@@ -294,7 +336,7 @@ mod tests {
                 good.replace("\"input_length\":1", "\"input_length\":-1"),
                 "line 1: invalid value: integer `-1`",
             ),
-            (good.replace("\"timestamp\":1", "\"timestamp\":1e99"), "line 1: timestamp is 1"),
+            (good.replace("\"timestamp\":1", "\"timestamp\":1e99"), "line 1: timestamp is 1e99: expected"),
             (format!("{CSV_HEADER}\n2023-13-01 00:00:00,1,1"), "line 2: TIMESTAMP is \"2023-13-01"),
             (format!("{CSV_HEADER}\n2023-11-16 18:17:03.9,1"), "line 2: expected the three fields"),
             (format!("{CSV_HEADER}\n2023-11-16 18:17:03.9,1,x"), "line 2: GeneratedTokens is \"x\""),
@@ -302,9 +344,36 @@ mod tests {
             let error = read(&text).unwrap_err().to_string();
             assert!(error.starts_with(message), "{text}: {error}");
         }
+        let error = Trace::read(io::BufReader::new(io::repeat(b'x'))).unwrap_err().to_string();
+        assert_eq!(error, "line 1: longer than 8388608 bytes");
+        let error = Trace::read(b"\xff\n".as_slice()).unwrap_err().to_string();
+        assert_eq!(error, "line 1: it is not UTF-8");
+    }
+
+    #[test]
+    fn lines_of_a_record_file_that_are_no_records_are_left_out_and_told_of() {
         let record = r#"{"time_unix_ms":9000,"outcome":{"prompt_tokens":5}}"#;
-        let error = read(&format!("{record}\n{good}")).unwrap_err().to_string();
-        assert!(error.starts_with("line 2: missing field `time_unix_ms`"), "{error}");
+        let cut = &record[..30];
+        for (text, requests, note) in [
+            (format!("{record}\n{cut}"), 1, "line 2 is no record and left out: EOF while parsing"),
+            (format!("{cut}\n{record}\n"), 1, "line 1 is no record and left out: EOF while parsing"),
+            (
+                format!("{record}\n\n{{}}\n{record}\n{cut}\n"),
+                2,
+                "2 lines are no records and left out; the first is line 3: missing field `time_unix_ms`",
+            ),
+        ] {
+            let trace = read(&text).unwrap();
+            assert_eq!(trace.entries.len(), requests, "{text}");
+            let notes = trace.gaps().notes();
+            assert!(notes.iter().any(|found| found.starts_with(note)), "{text}: {notes:?}");
+        }
+        assert!(read(cut).unwrap_err().to_string().starts_with("line 1: EOF while parsing"));
+    }
+
+    #[test]
+    fn records_say_when_and_how_much_was_asked() {
+        let record = r#"{"time_unix_ms":9000,"outcome":{"prompt_tokens":5}}"#;
         let both = format!("{record}\n{}", record.replace("9000", "8500"));
         let trace = read(&both).unwrap();
         let told: Vec<_> =

@@ -176,6 +176,7 @@ pub(crate) async fn reconfigure(
 
 /// How a plugin is unloaded.
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Unload {
     /// Unload it even if the router places requests with it: its failure policy decides then.
     #[serde(default)]

@@ -24,6 +24,20 @@ pub enum CalibrateError {
         /// Requests that wait.
         waiting: u32,
     },
+    /// Nobody answers there.
+    #[error(
+        "--url: nobody answers at {url} ({why}); expected: an engine that speaks OpenAI's API over HTTP; start it, or \
+         give its own address and port"
+    )]
+    Unanswered {
+        /// Where.
+        url: String,
+        /// How that is known.
+        why: &'static str,
+    },
+    /// Nothing was found of the engine's times.
+    #[error("nothing was measured, so no model is written: {0}")]
+    NothingMeasured(String),
     /// A request failed.
     #[error(transparent)]
     Probe(#[from] ProbeError),

@@ -19,6 +19,7 @@ use crate::cli::calibrate::probes;
 use crate::config::check::{Surroundings, check};
 use crate::config::router::RouterConfig;
 use crate::proxy::engines::engine_look::{EngineLook, EngineWatcher, ServedModel};
+use crate::proxy::own_questions::NoAnswer;
 use sgl_simulate::calibration::{CalibratedModel, Measurements, ToldByEngine};
 use sgl_simulate::engine::ReportedLoad;
 use sgl_tools::load::{LoadTarget, Prober};
@@ -45,6 +46,9 @@ pub fn run(args: &CalibrateArgs) -> Result<(), CalibrateError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let (about, measured) = runtime.map_err(CalibrateError::Runtime)?.block_on(measure(args))?;
     let calibration = CalibratedModel::of(&measured);
+    if !calibration.is_measured() {
+        return Err(CalibrateError::NothingMeasured(why_nothing(args, &measured)));
+    }
     let toml = calibration.to_toml(&about);
     if args.json || file.is_none() {
         say(calibration.table().trim_end());
@@ -58,6 +62,27 @@ pub fn run(args: &CalibrateArgs) -> Result<(), CalibrateError> {
         }
         None => print(&if args.json { format!("{:#}\n", report()) } else { toml }),
     }
+}
+
+fn unanswered(args: &CalibrateArgs, why: NoAnswer) -> CalibrateError {
+    let why = match why {
+        NoAnswer::Unreachable => "no connection",
+        NoAnswer::Timeout => "no answer in time",
+        NoAnswer::Unusable => "an answer that broke off, or is too large",
+    };
+    CalibrateError::Unanswered { url: without_user(&args.url), why }
+}
+
+/// Why no time of an engine is known.
+fn why_nothing(args: &CalibrateArgs, measured: &Measurements) -> String {
+    let counts = [measured.prompts.len(), measured.decodes.len(), measured.bursts.len()];
+    let [prompts, streams, bursts] = counts;
+    let (secs, requests) = (args.max_secs, args.max_requests);
+    format!(
+        "found {prompts} prompts alone, {streams} groups of streams and {bursts} of prompts that came together, which \
+         is too little for any number; expected: prompts of several lengths, and streams. --max-secs {secs} or \
+         --max-requests {requests} ended it too early, or answers had less than what was asked for"
+    )
 }
 
 /// A file that takes the place of the one at `path` once it is whole.
@@ -78,7 +103,7 @@ async fn measure(args: &CalibrateArgs) -> Result<(Vec<String>, Measurements), Ca
     let checked = check(RouterConfig::default(), surroundings);
     let settings = checked.map_err(|faults| usage(faults.to_string()))?.proxy;
     let watcher = EngineWatcher::new(url.clone(), &settings);
-    let models = watcher.models().await;
+    let models = watcher.models().await.map_err(|why| unanswered(args, why))?;
     let served = served(args, &models)?;
     let fields = Map::from_iter([
         ("model".to_owned(), json!(served.id)),

@@ -1,7 +1,8 @@
 //! From flags to a plan.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io;
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +120,12 @@ fn pace(args: &LoadArgs) -> Result<Pace, LoadError> {
 fn read_trace(path: &Path) -> Result<Trace, LoadError> {
     let fault = |reason: String| usage(format!("--trace: {}: {reason}", shown_path(path)));
     let file = File::open(path).map_err(|error| fault(error.to_string()))?;
-    Trace::read(BufReader::new(file)).map_err(|error| fault(error.to_string()))
+    let trace = Trace::read(BufReader::new(file)).map_err(|error| fault(error.to_string()))?;
+    for note in trace.gaps().notes() {
+        // Requests are sent though nobody can be told.
+        let _ = writeln!(io::stderr().lock(), "--trace: {note}");
+    }
+    Ok(trace)
 }
 
 fn shape(args: &LoadArgs, trace_block_tokens: u32) -> Result<RequestShape, LoadError> {

@@ -140,6 +140,7 @@ pub struct PushArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
     /// Id of the request: the client's x-request-id, or x-sgl-request-id of its answer
+    #[arg(value_parser = request_id)]
     pub request_id: Option<String>,
     /// A file of records to look into instead of asking the router
     #[arg(long, value_name = "FILE")]
@@ -267,4 +268,10 @@ pub struct VerifyArgs {
     /// How registries are spoken to
     #[command(flatten)]
     pub registry: RegistryFlags,
+}
+
+/// The record of nobody is asked for by mistake: a variable that is not set.
+fn request_id(text: &str) -> Result<String, String> {
+    let fault = || "it is empty; allowed: the id of a request, or none, which lists the newest".to_owned();
+    (!text.is_empty()).then(|| text.to_owned()).ok_or_else(fault)
 }

@@ -1,7 +1,9 @@
 //! `explain`: what was known, chosen and came of a request.
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io;
+use std::io::{BufReader, Write};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,7 +16,7 @@ use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::explained_lines::{of_request, of_ticket, of_tokens};
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::{count, nanoseconds, table};
-use sgl_api::{CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, RequestRecord};
+use sgl_api::{CandidateRecord, DecidedBy, DecisionList, DecisionRecord, End, RecordLines, RequestRecord};
 use sglang_router_rs::types::{printable, shown_path};
 
 /// Prints one record, or a line for each of the newest.
@@ -40,32 +42,39 @@ pub(crate) async fn run(client: &AdminClient, args: &ExplainArgs, json: bool) ->
             print(&newest, json, |newest| list(&newest.decisions))
         }
         (Some(id), Some(file)) => {
-            let found = read(file)?.into_iter().rev().find(|record| record.request_id == *id);
+            let mut found = None;
+            each_record(file, |record| {
+                if record.request_id == *id {
+                    found = Some(record);
+                }
+            })?;
             let missing = || format!("{} holds no record of request {id:?}", shown_path(file));
             print(&found.ok_or_else(|| CommandError::Usage(missing()))?, json, page)
         }
         (None, Some(file)) => {
-            let decisions = read(file)?.into_iter().rev().take(args.limit).collect();
-            print(&DecisionList { decisions }, json, |newest| list(&newest.decisions))
+            let mut newest = VecDeque::new();
+            each_record(file, |record| {
+                newest.push_front(record);
+                newest.truncate(args.limit);
+            })?;
+            print(&DecisionList { decisions: newest.into() }, json, |newest| list(&newest.decisions))
         }
     }
 }
 
-/// All records of a file. A crash, or who writes it, may have cut the last line short.
-fn read(path: &Path) -> Result<Vec<RequestRecord>, CommandError> {
-    let fault = |what: String| CommandError::Usage(format!("{}: {what}", shown_path(path)));
-    let file = File::open(path).map_err(|error| fault(error.to_string()))?;
-    let mut lines = BufReader::new(file).lines().enumerate().peekable();
-    let mut records = Vec::new();
-    while let Some((number, line)) = lines.next() {
-        let line = line.map_err(|error| fault(error.to_string()))?;
-        match serde_json::from_str(&line) {
-            Ok(record) => records.push(record),
-            Err(_) if lines.peek().is_none() => {}
-            Err(error) => return Err(fault(format!("line {} is no record: {error}", number + 1))),
-        }
+/// Takes all records of a file, and says what in it is none: a crash, or who writes it, may have cut lines
+/// short.
+fn each_record(path: &Path, mut take: impl FnMut(RequestRecord)) -> Result<(), CommandError> {
+    let fault = |error: io::Error| CommandError::Usage(format!("{}: {error}", shown_path(path)));
+    let mut lines = RecordLines::new(BufReader::new(File::open(path).map_err(fault)?));
+    while let Some((record, _)) = lines.next_record().map_err(fault)? {
+        take(record);
     }
-    Ok(records)
+    if let Some(note) = lines.skipped().note() {
+        // What is found is shown though this cannot be told.
+        let _ = writeln!(io::stderr().lock(), "{}: {}", shown_path(path), printable(&note));
+    }
+    Ok(())
 }
 
 fn list(records: &[RequestRecord]) -> String {
@@ -221,7 +230,6 @@ fn time(unix_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     fn record(id: &str) -> RequestRecord {
         serde_json::from_value(serde_json::json!({
@@ -340,16 +348,5 @@ mod tests {
             serde_json::from_value(serde_json::json!({"key": 1.0, "at_most_ms": 500, "times": 3})).unwrap();
         waited.decisions.insert(0, held);
         assert_eq!(list(&[waited]), list(&[record("r1")]));
-    }
-
-    #[test]
-    fn file_may_end_in_a_line_that_is_cut_short_but_not_hold_one() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        let line = serde_json::to_string(&record("r1")).unwrap();
-        write!(file, "{line}\n{}", &line[..40]).unwrap();
-        assert_eq!(read(file.path()).unwrap(), [record("r1")]);
-        write!(file, "\n{line}\n").unwrap();
-        let error = read(file.path()).unwrap_err().to_string();
-        assert!(error.contains("line 2 is no record"), "{error}");
     }
 }

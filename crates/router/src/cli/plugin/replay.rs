@@ -14,9 +14,10 @@ use crate::cli::plugin::output::print;
 use crate::cli::plugin::replay_args::ReplayArgs;
 use crate::cli::plugin::replay_text;
 use crate::cli::simulate::policies::policies_of;
+use sgl_api::RecordLines;
 use sgl_simulate::engine::EngineModel;
 use sgl_simulate::fleet::PolicyShelf;
-use sgl_simulate::replay::{Contender, RecordLines, ReplayPlan, ReplayReport, replay};
+use sgl_simulate::replay::{Contender, ReplayPlan, ReplayReport, replay};
 use sglang_router_rs::types::{in_full, printable, shown_path};
 
 /// Bytes that are read at a time.

@@ -45,10 +45,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_prompt_tokens: Option<u32>,
     /// 1.4 has the requests of 1.4 hours come in one; several are simulated one by one
-    #[arg(long, value_name = "FACTOR", value_delimiter = ',', default_value = "1", value_parser = factor)]
+    #[arg(long, value_name = "FACTOR", value_delimiter = ',', default_value = "1", value_parser = load, allow_negative_numbers = true)]
     pub load: Vec<f64>,
     /// Seconds over which requests with the same stamp are spread [default: the step of the stamps]
-    #[arg(long, value_parser = seconds)]
+    #[arg(long, value_parser = seconds, allow_negative_numbers = true)]
     pub spread: Option<f64>,
 
     /// Workers [default: 8, or those of the model's pairs]
@@ -58,7 +58,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
     /// How fast the first workers are: 0.5 takes twice as long; the others have 1
-    #[arg(long, value_name = "FACTOR", value_delimiter = ',', value_parser = factor)]
+    #[arg(long, value_name = "FACTOR", value_delimiter = ',', value_parser = speed, allow_negative_numbers = true)]
     pub speeds: Vec<f64>,
     /// What befalls workers, as TOML: slow ones, dead ones, failing ones, those that come and go [default:
     /// nothing; see docs/simulate.md]
@@ -81,7 +81,7 @@ pub struct SimulateArgs {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
     pub queue_size: u32,
     /// Seconds that one may wait, as of `serve`
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds, allow_negative_numbers = true)]
     pub queue_timeout_secs: f64,
 
     /// How many seeds: each is a run of its own for each policy and load
@@ -95,13 +95,13 @@ pub struct SimulateArgs {
     pub threads: Option<u32>,
 
     /// Objective: seconds until the first token
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds, allow_negative_numbers = true)]
     pub slo_ttft: f64,
     /// And so many milliseconds more for each prompt token
-    #[arg(long, value_name = "MS", default_value_t = 0.25, value_parser = seconds)]
+    #[arg(long, value_name = "MS", default_value_t = 0.25, value_parser = seconds, allow_negative_numbers = true)]
     pub slo_ttft_per_token: f64,
     /// Objective: seconds for each further token, on average of a request
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.2, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.2, value_parser = seconds, allow_negative_numbers = true)]
     pub slo_tpot: f64,
 
     /// Looks for the highest load at which enough requests meet the objective, of each policy, from the
@@ -123,10 +123,18 @@ pub struct SimulateArgs {
     pub html: Option<PathBuf>,
 }
 
-fn factor(text: &str) -> Result<f64, String> {
+/// A run at a lower load would not come to its end.
+fn load(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(factor) if factor > 0.0 && factor <= 1e6 => Ok(factor),
-        _ => Err("allowed: above 0, up to 1000000".to_owned()),
+        Ok(load) if (0.001..=1e6).contains(&load) => Ok(load),
+        _ => Err("allowed: 0.001 to 1000000".to_owned()),
+    }
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if (0.001..=1000.0).contains(&speed) => Ok(speed),
+        _ => Err("allowed: 0.001 to 1000".to_owned()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::cli::simulate::error::SimulateError;
-use sgl_simulate::workload::{ArrivalPattern, DrawnAmount, GeneratedLoad};
+use sgl_simulate::workload::{ArrivalPattern, DrawnAmount, GeneratedLoad, GeneratorError};
 
 /// Requests that are made up.
 #[derive(Args, Clone, Debug, Default)]
@@ -16,33 +16,51 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "FILE", help_heading = "Generated requests", conflicts_with = "trace")]
     pub generate: Option<PathBuf>,
     /// Sessions that begin in a second; of one request each, unless --turns says otherwise
-    #[arg(long, value_name = "PER_SECOND", help_heading = "Generated requests", conflicts_with = "trace")]
+    #[arg(
+        long,
+        value_name = "PER_SECOND",
+        help_heading = "Generated requests",
+        conflicts_with = "trace",
+        allow_negative_numbers = true
+    )]
     pub rate: Option<f64>,
     /// How their beginnings are spread
     #[arg(long, value_enum, help_heading = "Generated requests", conflicts_with = "trace")]
     pub arrivals: Option<SessionArrivalProcess>,
     /// With --arrivals gamma: the standard deviation of the gaps over their mean; 1 is poisson
-    #[arg(long, value_name = "RATIO", help_heading = "Generated requests", conflicts_with = "trace")]
+    #[arg(
+        long,
+        value_name = "RATIO",
+        help_heading = "Generated requests",
+        conflicts_with = "trace",
+        allow_negative_numbers = true
+    )]
     pub arrival_cv: Option<f64>,
     /// Seconds in which sessions begin
-    #[arg(long, value_name = "SECONDS", help_heading = "Generated requests", conflicts_with = "trace")]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        help_heading = "Generated requests",
+        conflicts_with = "trace",
+        allow_negative_numbers = true
+    )]
     pub duration: Option<f64>,
     /// Tokens of a session's first prompt: a number; or MEAN:CV, which draws them with a lognormal
     /// distribution; or MEAN:CV:MOST
-    #[arg(long, value_name = "AMOUNT", help_heading = "Generated requests", conflicts_with = "trace", value_parser = amount)]
+    #[arg(long, value_name = "AMOUNT", help_heading = "Generated requests", conflicts_with = "trace", value_parser = amount, allow_negative_numbers = true)]
     pub prompt_tokens: Option<DrawnAmount>,
     /// Tokens that each further prompt has more than the one before and its answer [default: as
     /// --prompt-tokens]
-    #[arg(long, value_name = "AMOUNT", help_heading = "Generated requests", conflicts_with = "trace", value_parser = amount)]
+    #[arg(long, value_name = "AMOUNT", help_heading = "Generated requests", conflicts_with = "trace", value_parser = amount, allow_negative_numbers = true)]
     pub turn_tokens: Option<DrawnAmount>,
     /// Tokens of an answer
-    #[arg(long, value_name = "AMOUNT", help_heading = "Generated requests", conflicts_with = "trace", value_parser = amount)]
+    #[arg(long, value_name = "AMOUNT", help_heading = "Generated requests", conflicts_with = "trace", value_parser = amount, allow_negative_numbers = true)]
     pub output_tokens: Option<DrawnAmount>,
     /// Requests of a session
-    #[arg(long, value_name = "AMOUNT", help_heading = "Generated requests", conflicts_with = "trace", value_parser = amount)]
+    #[arg(long, value_name = "AMOUNT", help_heading = "Generated requests", conflicts_with = "trace", value_parser = amount, allow_negative_numbers = true)]
     pub turns: Option<DrawnAmount>,
     /// Seconds from an answer to the next request of its session
-    #[arg(long, value_name = "AMOUNT", help_heading = "Generated requests", conflicts_with = "trace", value_parser = amount)]
+    #[arg(long, value_name = "AMOUNT", help_heading = "Generated requests", conflicts_with = "trace", value_parser = amount, allow_negative_numbers = true)]
     pub think_secs: Option<DrawnAmount>,
     /// Tokens of the system prompt
     #[arg(long, value_name = "TOKENS", help_heading = "Generated requests", conflicts_with = "trace")]
@@ -114,7 +132,39 @@ impl GenerateArgs {
             max_prompt_tokens: max_prompt_tokens.unwrap_or(file.max_prompt_tokens),
             ..file
         };
-        load.checked().map_err(|error| SimulateError::Usage(format!("what is to be made up: {error}")))
+        load.checked().map_err(|error| self.fault(error, requests, max_prompt_tokens))
+    }
+
+    /// A value out of its range, under the name that its user gave it.
+    fn fault(
+        &self,
+        error: GeneratorError,
+        requests: Option<u32>,
+        max_prompt_tokens: Option<u32>,
+    ) -> SimulateError {
+        let given = [
+            ("rate", "--rate", self.rate.is_some()),
+            ("cv", "--arrival-cv", self.arrival_cv.is_some()),
+            ("requests", "--requests", requests.is_some()),
+            ("duration_secs", "--duration", self.duration.is_some()),
+            ("turns", "--turns", self.turns.is_some()),
+            ("think_secs", "--think-secs", self.think_secs.is_some()),
+            ("prompt_tokens", "--prompt-tokens", self.prompt_tokens.is_some()),
+            ("turn_tokens", "--turn-tokens", self.turn_tokens.is_some()),
+            ("output_tokens", "--output-tokens", self.output_tokens.is_some()),
+            ("system_tokens", "--system-tokens", self.system_tokens.is_some()),
+            ("system_prompts", "--system-prompts", self.system_prompts.is_some()),
+            ("max_prompt_tokens", "--max-prompt-tokens", max_prompt_tokens.is_some()),
+        ];
+        if let GeneratorError::Range { key: wrong, found, allowed } = &error
+            && let Some((_, flag, _)) = given.iter().find(|(key, _, is_given)| *is_given && key == wrong)
+        {
+            return SimulateError::Usage(format!("{flag}: found {found}; allowed: {allowed}"));
+        }
+        match &self.generate {
+            Some(path) => SimulateError::Generator { path: path.clone(), source: error },
+            None => SimulateError::Usage(error.to_string()),
+        }
     }
 }
 
@@ -161,10 +211,30 @@ mod tests {
     }
 
     #[test]
-    fn faults_of_flags_name_the_key() {
-        let fault = |flags: &[&str]| parsed(flags).unwrap_err();
-        assert!(fault(&["--rate=0"]).contains("rate: allowed: above 0"), "{}", fault(&["--rate=0"]));
-        assert!(fault(&["--rate=1", "--turns=x"]).contains("allowed: a number, MEAN:CV"));
-        assert!(fault(&["--rate=1", "--trace=t"]).contains("cannot be used with"));
+    fn faults_name_the_flag_that_was_given_or_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "rate = 1e-300").unwrap();
+        let path = file.path().to_str().unwrap();
+        for (flags, message) in [
+            (&["--rate=0"][..], "--rate: found 0; allowed: 0.001 to 1000000"),
+            (&["--rate=-1"], "--rate: found -1; allowed: 0.001"),
+            (&["--rate", "-1"], "--rate: found -1; allowed: 0.001"),
+            (&["--rate=1e300"], "--rate: found 1e300; allowed: 0.001"),
+            (&["--rate=1", "--arrival-cv=0"], "--arrival-cv: found 0; allowed: 0.01 to 100"),
+            (&["--rate=1", "--think-secs=1e300"], "--think-secs: found 1e300; allowed: 0 to 1000000"),
+            (&["--rate=1", "--turns=4:500"], "--turns: found 4:500; allowed: 1 to 1023 on average, MEAN:CV"),
+            (&["--rate=1", "--turns=x"], "'--turns <AMOUNT>': allowed: a number, MEAN:CV"),
+            (&["--rate=1", "--trace=t"], "cannot be used with"),
+            (&["--load=1e-300"], "'--load <FACTOR>': allowed: 0.001 to 1000000"),
+            (&["--load", "-1"], "'--load <FACTOR>': allowed: 0.001 to 1000000"),
+            (&["--load=1,1e300"], "'--load <FACTOR>': allowed: 0.001 to 1000000"),
+            (&["--speeds=1e-300"], "'--speeds <FACTOR>': allowed: 0.001 to 1000"),
+            (&["--speeds=1,nan"], "'--speeds <FACTOR>': allowed: 0.001 to 1000"),
+            (&["--generate", path], &format!("--generate: {path}")),
+            (&["--generate", path, "--rate=0"], "--rate: found 0"),
+        ] {
+            let error = parsed(flags).unwrap_err();
+            assert!(error.contains(message), "{flags:?}: {error}");
+        }
     }
 }

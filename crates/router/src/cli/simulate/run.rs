@@ -18,7 +18,7 @@ use sgl_simulate::fleet::{FleetSetup, RunProgress, Sweep};
 use sgl_simulate::report::{
     Slo, capacity_json, capacity_table, comparison_json, comparison_page, comparison_table,
 };
-use sgl_simulate::workload::{Workload, Workloads};
+use sgl_simulate::workload::{Workload, Workloads, too_short_note};
 use sgl_tools::load::{Entry, Trace};
 
 /// Workers, where nobody says how many.
@@ -113,7 +113,7 @@ fn workloads(
     let file = fs::File::open(path).map_err(unreadable)?;
     let fault = |source| SimulateError::Trace { path: path.clone(), source };
     let trace = Trace::read(BufReader::new(file)).map_err(fault)?;
-    for note in trace.gaps().notes() {
+    for note in trace.gaps().notes().into_iter().chain(too_short_note(&trace, model.block_tokens)) {
         // A simulation goes on though nobody can be told.
         let _ = writeln!(io::stderr().lock(), "--trace: {note}");
     }

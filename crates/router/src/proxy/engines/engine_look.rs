@@ -12,6 +12,7 @@ use crate::proxy::engines::adapter::Adapter;
 use crate::proxy::engines::reading::Reading;
 use crate::proxy::engines::{catalogue, identification};
 use crate::proxy::own_questions;
+use crate::proxy::own_questions::NoAnswer;
 use crate::proxy::queue::RequestQueue;
 use sgl_upstream::{Address, WorkerUrl};
 use sglang_router_rs::core::EngineFacts;
@@ -96,13 +97,17 @@ impl EngineWatcher {
 
     /// The models that it lists; none if it lists nothing that can be read.
     ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`] if nobody answers, whatever it be.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future ends the asking.
-    pub(crate) async fn models(&self) -> Vec<ServedModel> {
-        let answer = own_questions::ask(&self.endpoint, "/v1/models", LIMIT).await;
-        let listed = answer.ok().and_then(|(_, body)| serde_json::from_slice::<ServedModels>(&body).ok());
-        listed.map(|listed| listed.data).unwrap_or_default()
+    pub(crate) async fn models(&self) -> Result<Vec<ServedModel>, NoAnswer> {
+        let (_, body) = own_questions::ask(&self.endpoint, "/v1/models", LIMIT).await?;
+        let listed = serde_json::from_slice::<ServedModels>(&body);
+        Ok(listed.map(|listed| listed.data).unwrap_or_default())
     }
 }
 

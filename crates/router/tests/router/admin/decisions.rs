@@ -1,5 +1,6 @@
 //! Records of decisions: sampled or asked for, kept, written, explained.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use http::{HeaderValue, Request, StatusCode};
@@ -265,6 +266,37 @@ async fn explain_shows_a_request_of_a_router_or_of_a_file() {
     assert!(code == 0 && list.starts_with("REQUEST") && list.contains("mine"), "{list}");
     let (code, _, error) = explain(&["other"]).await;
     assert!(code == 1 && error.contains("no record of request \"other\""), "{code} {error}");
+    let (code, _, error) = explain(&[""]).await;
+    assert!(code == 2 && error.contains("it is empty; allowed: the id of a request"), "{code} {error}");
+}
+
+#[tokio::test]
+async fn explain_goes_on_behind_lines_that_are_no_records_and_tells_of_them() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let record = |id: &str| {
+        let record = RequestRecord { request_id: id.to_owned(), ..RequestRecord::default() };
+        serde_json::to_string(&record).unwrap()
+    };
+    let explain = async |arguments: &[&str]| {
+        let mut command = command(&["plugin", "explain", "--json", "--file"]);
+        command.args(arguments);
+        let output = output(command).await;
+        assert!(output.status.success(), "{output:?}");
+        (serde_json::from_str::<Value>(&stdout(&output)).unwrap(), stderr(&output))
+    };
+    write!(file, "{}\n{}\n", record("a"), record("b")).unwrap();
+    let path = file.path().to_str().unwrap().to_owned();
+    assert_eq!(explain(&[&path]).await.1, "");
+    // A router was killed, began anew, and was killed again.
+    write!(file, "{}\n{}\n{}", &record("x")[..20], record("c"), &record("y")[..20]).unwrap();
+    let note = format!("{path}: 2 lines are no records and left out; the first is line 3: EOF while parsing");
+    let (list, said) = explain(&[&path, "--limit", "2"]).await;
+    let ids: Vec<_> =
+        list["decisions"].as_array().unwrap().iter().map(|one| one["request_id"].clone()).collect();
+    assert!(said.starts_with(&note), "{said}");
+    assert_eq!(ids, ["c", "b"]);
+    let (found, said) = explain(&[&path, "c"]).await;
+    assert!(found["request_id"] == "c" && said.starts_with(&note), "{found} {said}");
 }
 
 #[tokio::test]

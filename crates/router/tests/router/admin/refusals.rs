@@ -1,7 +1,7 @@
 //! What is refused, and that traffic does not notice.
 
-use http::StatusCode;
-use sgl_testkit::client::{TestClient, chat};
+use http::{Method, StatusCode};
+use sgl_testkit::client::{TestClient, call, chat, get};
 use sgl_testkit::small_guests::{BASICS, guest, guest_choosing, guest_with};
 use tokio::sync::oneshot;
 
@@ -88,6 +88,39 @@ async fn bad_requests_say_what_is_wrong() {
     assert_eq!(keys, expected, "{faults}");
     let empty = setup.put("mine", "", Vec::new()).await;
     assert_eq!((empty.status, empty.json()["code"].as_str()), (StatusCode::BAD_REQUEST, Some("no_module")));
+}
+
+#[tokio::test]
+async fn unknown_parameters_of_a_query_are_refused_with_those_that_there_are() {
+    let setup = Setup::new().await;
+    let admin = setup.router.addresses().admin;
+    let known = ["/v1/events", "/v1/decisions", "/v1/audit", "/v1/queue"];
+    let other =
+        |method, path, expected| (method, path, format!("unknown field `forse`, expected `{expected}`"));
+    let unread = known.map(|path| other(Method::GET, path, "limit"));
+    let changes = [
+        other(Method::DELETE, "/v1/plugins/mine", "force"),
+        other(Method::POST, "/v1/config/reload", "dry_run"),
+        other(Method::POST, "/workers/drain", "url"),
+        other(Method::POST, "/workers/undrain", "url"),
+        other(Method::DELETE, "/workers", "url"),
+    ];
+    for (method, path, fault) in unread.into_iter().chain(changes) {
+        let mut request = get(&format!("{path}?forse=true"));
+        *request.method_mut() = method;
+        let refused = call(admin, request).await;
+        let problem = refused.json();
+        assert_eq!(
+            (refused.status, &problem["code"]),
+            (StatusCode::BAD_REQUEST, &"bad_query".into()),
+            "{path}"
+        );
+        assert!(problem["detail"].as_str().unwrap().contains(&fault), "{path}: {problem}");
+    }
+    for path in known {
+        let answer = call(admin, get(&format!("{path}?limit=1"))).await;
+        assert_ne!(answer.status, StatusCode::BAD_REQUEST, "{path}");
+    }
 }
 
 #[tokio::test]

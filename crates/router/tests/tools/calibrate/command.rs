@@ -1,11 +1,13 @@
 //! What it measures of a worker that takes known times, and what it refuses.
 
+use std::net::TcpListener;
 use std::process::Output;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sgl_simulate::engine::{EngineModel, ReportedLoad};
 use sgl_testkit::process::{command, output, stderr, stdout};
+use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::{soon, until};
 use sgl_tools::sim::{Dialect, SimConfig, SimWorker};
 
@@ -92,12 +94,38 @@ async fn what_cannot_be_measured_is_said() {
     let output = soon(calibrate(&["--url", &failing.url()])).await;
     assert_eq!((code(&output), stdout(&output).as_str()), (1, ""), "{output:?}");
     assert!(stderr(&output).contains("a request failed: "), "{output:?}");
-    for (flags, message) in [
-        (&["--url", "ftp://x"][..], "--url: found \"ftp://x\""),
-        (&["--url", "http://127.0.0.1:1"], "--model: needed"),
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}", silent.local_addr().unwrap());
+    drop(silent);
+    let unanswered = format!("--url: nobody answers at {nobody} (no connection); expected: an engine");
+    // It answers, and lists nothing.
+    let file_server = Upstream::saying("no models").await;
+    for (flags, expected, message) in [
+        (&["--url", "ftp://x"][..], 2, "--url: found \"ftp://x\""),
+        (&["--url", &nobody], 1, &unanswered),
+        (&["--url", &nobody, "--model", "m"], 1, &unanswered),
+        (&["--url", &file_server.url()], 2, "--model: needed"),
     ] {
         let output = soon(calibrate(flags)).await;
-        assert_eq!(code(&output), 2, "{output:?}");
+        assert_eq!((code(&output), stdout(&output).as_str()), (expected, ""), "{output:?}");
         assert!(stderr(&output).contains(message), "{output:?}");
     }
+}
+
+#[tokio::test]
+async fn nothing_is_written_of_an_engine_of_which_nothing_was_measured() {
+    // Each request takes longer than all of them may.
+    let worker =
+        worker(SimConfig { prefill_base: Duration::from_millis(1200), ..SimConfig::default() }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("model.toml");
+    let url = worker.url();
+    let flags = ["--url", &url, "--max-secs", "1", "--out", file.to_str().unwrap(), "--json"];
+    let output = soon(calibrate(&flags)).await;
+    assert_eq!((code(&output), stdout(&output).as_str()), (1, ""), "{output:?}");
+    assert!(
+        stderr(&output).contains("nothing was measured, so no model is written: found 0 prompts"),
+        "{output:?}"
+    );
+    assert!(!file.exists());
 }
