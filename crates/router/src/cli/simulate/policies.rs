@@ -12,7 +12,7 @@ use sgl_oci::ModuleReference;
 use sgl_simulate::fleet::{PolicyModule, PolicySource};
 use sgl_simulate::rivals::RIVALS;
 use sglang_router_rs::policies::NativePolicy;
-use sglang_router_rs::types::shown;
+use sglang_router_rs::types::{shown, shown_path};
 
 /// The policies that the flags ask for.
 ///
@@ -37,7 +37,7 @@ pub(crate) fn policies_of(
     for text in names {
         let source = PolicySource { allowed_syscalls: syscalls.to_vec(), ..source(text)? };
         if sources.iter().any(|other| other.name == source.name) {
-            return Err(usage(format!("--policy: {} twice; give one another name: other=FILE", shown(text))));
+            return Err(usage(format!("--policy: {} twice{}", shown(text), other_name(&source))));
         }
         sources.push(source);
     }
@@ -53,6 +53,19 @@ pub(crate) fn policies_of(
         source.config.insert(key.to_owned(), value);
     }
     Ok(sources)
+}
+
+/// How a policy that is given twice is told apart; a built-in one has no settings to be told apart by.
+fn other_name(source: &PolicySource) -> String {
+    match &source.module {
+        None => String::new(),
+        Some(PolicyModule::File(file)) => {
+            format!("; give one another name: other={}", shown_path(file))
+        }
+        Some(PolicyModule::Bytes(_)) => {
+            format!("; give one another name: other=embedded:{}", shown(&source.name))
+        }
+    }
 }
 
 fn usage(text: String) -> SimulateError {
@@ -151,6 +164,10 @@ mod tests {
     #[test]
     fn embedded_policies_need_no_file() {
         for module in sgl_shipped::MODULES {
+            let twice = format!("--policy={}", module.name);
+            let error = parsed(&[&twice, &twice]).unwrap_err();
+            let hint = format!("twice; give one another name: other=embedded:{}", module.name);
+            assert!(error.ends_with(&hint), "{error}");
             let flags = [
                 module.name.to_owned(),
                 format!("embedded:{}", module.name),
@@ -168,6 +185,10 @@ mod tests {
     fn faults_of_flags_are_named() {
         for (flags, message) in [
             (&["--policy=random", "--policy=random"][..], "--policy: random twice"),
+            (
+                &["--policy=a/toll.wasm", "--policy=b/toll.wasm"],
+                "--policy: b/toll.wasm twice; give one another name: other=b/toll.wasm",
+            ),
             (&["--policy=nobody"], "--policy: there is no policy nobody, and"),
             (&["--policy=a=embedded:nobody"], "--policy: there is no policy nobody, and"),
             (&["--policy=a.wasm", "--policy-config=a.k=1"], "--policy-config: found a.k=1"),
