@@ -117,5 +117,7 @@ fn session_ends_with_the_request_that_nobody_can_serve() {
     let model = EngineModel { kv_blocks: 10, ..EngineModel::default() };
     let run = &runs(&["random"], &FleetSetup::new(model, 1), &workload.into(), 1)[0];
     assert_eq!((run.answered, run.refused, run.unasked), (2, 1, 2));
-    assert!(run.notes()[1].ends_with("2 requests of their sessions were not made then"), "{:?}", run.notes());
+    let notes = run.notes();
+    assert!(notes[0].contains("1 requests were not answered: prompt and answer are larger"), "{notes:?}");
+    assert!(notes[1].ends_with("2 requests of their sessions were not made then"), "{notes:?}");
 }
