@@ -49,7 +49,10 @@ pub(crate) fn check() -> Result<(), VersionError> {
 /// The whole output of `envoy --version`.
 fn said_by_program() -> Result<String, VersionError> {
     let unknown = |reason: String| VersionError::Unknown { reason };
-    let mut command = Command::new("/proc/self/exe");
+    // By this name and not by its path: an upgrade may have put another program there.
+    let this = if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
+    let mut command =
+        Command::new(this.map_err(|error| unknown(format!("its program is not known: {error}")))?);
     command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null());
     let output = command.output().map_err(|error| unknown(format!("its program does not start: {error}")))?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
