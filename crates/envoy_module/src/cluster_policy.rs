@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sgl_oci::{ModuleReference, RegistryClient, RegistryError};
 use sglang_router_rs::core::ArrivalRate;
+use sglang_router_rs::policies::trust::{KeyFault, Refusal, signing};
 use sglang_router_rs::policies::{
-    Load, ModuleBytes, Origin, PluginError, PluginOptions, PolicyFactory, PolicyHandle, WasmPolicyConfig,
+    Load, ModuleBytes, Origin, PluginError, PluginOptions, PolicyFactory, PolicyHandle, TrustPolicy,
+    WasmPolicyConfig,
 };
 
 use crate::abi::MetricsScope;
@@ -37,6 +39,12 @@ pub(crate) enum ClusterError {
     /// Its plugin.
     #[error("{0}")]
     Plugin(#[from] PluginError),
+    /// A key of the rules about signatures.
+    #[error("trust: {0}")]
+    Key(#[from] KeyFault),
+    /// Who signed its module.
+    #[error("trust: {0}")]
+    Refused(#[from] Refusal),
     /// The registry that has its module.
     #[error("{0}")]
     Registry(#[from] RegistryError),
@@ -76,6 +84,7 @@ impl ClusterPolicy {
         let metrics = SharedMetrics::new(Mutex::new(Some(ClusterMetrics::define(scope))));
         let mut watched = WatchedModule::new(&settings.module);
         let loader = Loader::new(name, &settings);
+        loader.trust.check_keys()?;
         let name = loader.config.name.clone();
         if let Some(found) = watched.read_if_new()? {
             loader.load(found)?;
@@ -132,6 +141,7 @@ fn show(metrics: &mut ClusterMetrics, name: &str) {
 struct Loader {
     config: WasmPolicyConfig,
     options: PluginOptions,
+    trust: TrustPolicy,
 }
 
 impl Loader {
@@ -149,7 +159,8 @@ impl Loader {
             allowed_syscalls: settings.allowed_syscalls.clone(),
             config: settings.config.clone(),
         };
-        Self { config, options: settings.options.clone() }
+        let trust = TrustPolicy::new(settings.trust.clone());
+        Self { config, options: settings.options.clone(), trust }
     }
 
     fn load(&self, found: FoundModule) -> Result<(), ClusterError> {
@@ -159,6 +170,7 @@ impl Loader {
                 FoundModule::Bytes(module) => module,
                 FoundModule::Reference(reference) => pulled(&reference).await?,
             };
+            self.trust.check(&module)?;
             let origin = module.origin.to_string();
             let load = Load::module(self.config.clone(), module).with(self.options.clone());
             let info = FACTORY.load(load).await?;
@@ -176,7 +188,8 @@ async fn pulled(reference: &str) -> Result<ModuleBytes, ClusterError> {
     let reference = ModuleReference::parse(reference).map_err(RegistryError::from)?;
     let pulled = RegistryClient::default().pull(&reference).await?;
     let origin = Origin::Registry { reference: pulled.reference.to_string() };
-    Ok(ModuleBytes { wasm: pulled.wasm.to_vec(), signature: None, origin })
+    let signature = signing::combine(&pulled.signatures);
+    Ok(ModuleBytes { wasm: pulled.wasm.to_vec(), signature, origin })
 }
 
 /// Looks at the file of the module, and shows what was counted.

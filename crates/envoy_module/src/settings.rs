@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Number, Value};
+use sglang_router_rs::config::TrustRule;
 use sglang_router_rs::policies::{PluginOptions, WasmPolicyConfig};
 
 /// How long a decision may wait for an instance, in milliseconds, unless `options.max_wait_ms` says otherwise:
@@ -32,6 +33,9 @@ pub(crate) struct ClusterSettings {
     /// Everything else that can be set for a plugin.
     #[serde(default)]
     pub options: PluginOptions,
+    /// Whose signatures the module must carry. Default: nobody's.
+    #[serde(default)]
+    pub trust: Vec<TrustRule>,
     /// Keys of the hosts' metadata that plugins see as labels. `region`, `zone` and `sub_zone` are the host's
     /// locality where the metadata has no such key. Default: none; Envoy has no list of the keys of a host.
     #[serde(default)]

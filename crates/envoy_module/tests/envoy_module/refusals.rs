@@ -1,18 +1,23 @@
 //! What the module does not take, Envoy does not start with, and says why.
 
 use sgl_testkit::modules::plugin;
+use sglang_router_rs::policies::trust::{SecretKey, signing};
 use tempfile::TempDir;
 
 use crate::rig::{Setup, config, example, validate};
 
 fn refused(settings: &str, wasm: &[u8], variables: &[(&str, &str)]) -> Option<String> {
+    let (is_taken, said) = validated(settings, wasm, variables)?;
+    assert!(!is_taken, "{settings}: {said}");
+    Some(said)
+}
+
+fn validated(settings: &str, wasm: &[u8], variables: &[(&str, &str)]) -> Option<(bool, String)> {
     let dir = TempDir::new().expect("a directory");
     std::fs::write(dir.path().join("plugin.wasm"), wasm).expect("a file");
     std::fs::write(dir.path().join("workers.yaml"), "resources: []").expect("a file");
     let config = config(Setup { settings, ..Setup::default() }, dir.path());
-    let (is_taken, said) = validate(&config, variables)?;
-    assert!(!is_taken, "{settings}: {said}");
-    Some(said)
+    validate(&config, variables)
 }
 
 #[test]
@@ -49,6 +54,25 @@ fn faults_of_the_module_are_named() {
         let Some(said) = refused("", wasm, &[]) else { return };
         assert!(said.contains("sgl_policy: policy \"workers\""), "{said}");
     }
+}
+
+#[test]
+fn module_must_be_signed_as_the_rules_say() {
+    let wasm = plugin("least_connections");
+    let [key, other] = [1, 2].map(|seed| SecretKey::from_seed(&[seed; 32], ""));
+    let dir = TempDir::new().expect("a directory");
+    let file = dir.path().join("key.pub");
+    std::fs::write(&file, key.public().to_pem().expect("a key")).expect("a file");
+    let settings = format!(", trust: [{{ keys: [{}] }}]", file.display());
+    for wasm in [wasm.clone(), signing::embed(&wasm, &other).expect("a module")] {
+        let Some(said) = refused(&settings, &wasm, &[]) else { return };
+        assert!(said.contains("sgl_policy: policy \"workers\": trust: "), "{said}");
+    }
+    let signed = signing::embed(&wasm, &key).expect("a module");
+    let Some((is_taken, said)) = validated(&settings, &signed, &[]) else { return };
+    assert!(is_taken, "{said}");
+    let Some(said) = refused(", trust: [{ keys: [/nowhere.pub] }]", &signed, &[]) else { return };
+    assert!(said.contains("/nowhere.pub"), "{said}");
 }
 
 #[test]
