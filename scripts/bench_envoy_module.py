@@ -103,7 +103,8 @@ def main():
     envoy, modules, load = sys.argv[1:4]
     rounds, seconds, count = (int(given) for given in (sys.argv[4:7] + ["15", "3", "8"][len(sys.argv) - 4 :]))
     plugin = pathlib.Path(sys.argv[7] if len(sys.argv) > 7 else "dist/plugins/least_connections.wasm").absolute()
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="sgl-envoy-bench-"))
+    temporary = tempfile.TemporaryDirectory(prefix="sgl-envoy-bench-")
+    directory = pathlib.Path(temporary.name)
     ports = [free_port() for _ in range(count)]
     fronts = {"least_request": LEAST_REQUEST, "module": MODULE % plugin}
     listens = {name: free_port() for name in fronts}
@@ -128,6 +129,7 @@ def main():
         for process in running:
             process.terminate()
             process.wait()
+        temporary.cleanup()
 
 
 main()

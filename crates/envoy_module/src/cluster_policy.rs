@@ -37,7 +37,7 @@ pub(crate) enum ClusterError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// Its plugin.
-    #[error("{0}")]
+    #[error(transparent)]
     Plugin(#[from] PluginError),
     /// A key of the rules about signatures.
     #[error("trust: {0}")]
@@ -46,7 +46,7 @@ pub(crate) enum ClusterError {
     #[error("trust: {0}")]
     Refused(#[from] Refusal),
     /// The registry that has its module.
-    #[error("{0}")]
+    #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The system gives no thread.
     #[error("a thread or a runtime: {0}")]
