@@ -1,7 +1,8 @@
 """Compares what a simulated worker says with what the engine says whose dialect it speaks.
 
 What the simulation says must be what the engine says too: no key, metric or label that the engine does not
-have, no value of another type, and the same status. It may leave things out.
+have, no value of another type, and the same status. What it leaves out of what the engine says must be in the
+list of left_out.py: a field that a new version of an engine has is a failure.
 """
 
 import json
@@ -9,6 +10,7 @@ import os
 import subprocess
 
 from harness import CHAT, all_at_once, ask, chat, connect, start, wait_for
+from left_out import missing, unnamed
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Of the simulation alone, and documented so.
@@ -115,13 +117,15 @@ def compare(real, simulated, requests):
     for method, path, body in requests:
         streamed = isinstance(body, dict) and body.get("stream")
         others = [ask(real.url, method, path, body) for _ in range(STREAMS if streamed else 1)]
-        title = f"{method} {path} {str(body)[:60] if body else ''}"
-        found += compare_answers(title, ask(simulated.url, method, path, body), *others)
+        what = f" {path} {str(body)[:60]}" if body else f" {path}"
+        found += compare_answers(real.kind, f"{method} {path.partition('?')[0]}", ask(simulated.url, method, path, body), *others, what=what)
     return found
 
 
-def compare_answers(title, simulated, real, *more):
-    """What differs between an answer and what the engine's answers have together."""
+def compare_answers(engine, place, simulated, real, *more, what=""):
+    """What differs between an answer and what the engine's answers have together. `place` is the method and the
+    path, as the list of what is left out has them."""
+    title = place + what
     if simulated.status != real.status:
         return [f"{title}: {simulated.status}, and the engine {real.status}: {simulated} {real}"]
     (kind, ours), (other_kind, others) = content(simulated), content(real)
@@ -129,7 +133,8 @@ def compare_answers(title, simulated, real, *more):
         others = merged(others, content(answer)[1])
     if kind != other_kind:
         return [f"{title}: {kind}, and the engine {other_kind}"]
-    return [f"{title}: {difference}" for difference in differences(ours, others)]
+    found = [f"{title}: {difference}" for difference in differences(ours, others)]
+    return found + unnamed(engine, [f"{place} {field}" for field in missing(ours, others)])
 
 
 def families(text):
@@ -161,7 +166,10 @@ def compare_metrics(real, simulated):
         extra = keys - real_labels.get(name, set())
         if name not in real_labels or extra:
             found.append(f"metric {name}: labels {sorted(extra)} are not the engine's {sorted(real_labels.get(name, []))}")
-    return found
+    names = [f"metric {name}" for name in real_kinds if name not in kinds]
+    for name, keys in real_labels.items():
+        names += [f"label {name}{{{key}}}" for key in keys - labels.get(name, keys)]
+    return found + unnamed(real.kind, names)
 
 
 # --- requests ------------------------------------------------------------------------------
@@ -250,10 +258,10 @@ def compare_refusals(real, simulated, tokens):
     (ours, our_events), (others, other_events) = refusals(simulated, 3000), refusals(real, tokens)
     found = []
     for stream, (one, other) in zip((False, True), zip(ours, others)):
-        found += compare_answers(f"refusal, stream {stream}", one, other)
+        found += compare_answers(real.kind, f"POST {CHAT}", one, other, what=f" refused, stream {stream}")
     # Whether a burst meets both looks of vLLM is chance; the form of what comes is not.
     if our_events and other_events:
-        found += compare_answers("refusal in a burst", our_events[0], other_events[0])
+        found += compare_answers(real.kind, f"POST {CHAT}", our_events[0], other_events[0], what=" refused in a burst")
     return found, len(our_events), len(other_events)
 
 
@@ -268,17 +276,19 @@ def published(python, url, endpoint, replay, load=None):
     return json.loads(done.stdout)
 
 
-def compare_published(ours, others):
+def compare_published(engine, ours, others):
     """Frames, batches, events by their type, and loads; what differs."""
     found = []
     for key in ("frames", "replayed_frames", "last_frames", "load_frames"):
         if ours[key] != others[key]:
             found.append(f"{key} are {ours[key]}, and the engine's {others[key]}")
-    for kind, events in by_kind(ours).items():
-        if kind not in by_kind(others):
-            # Nothing was removed there, say.
-            continue
-        found += [f"{kind}: {line}" for line in differences(shape(events), shape(by_kind(others)[kind]))]
+    kinds, other_kinds = by_kind(ours), by_kind(others)
+    # A type that the engine did not publish this time is no difference: whether something was removed is chance.
+    found += unnamed(engine, [f"event {kind}" for kind in other_kinds if kind not in kinds])
+    for kind in kinds.keys() & other_kinds.keys():
+        one, other = shape(kinds[kind]), shape(other_kinds[kind])
+        found += [f"{kind}: {line}" for line in differences(one, other)]
+        found += unnamed(engine, [f"event {kind} {field.removeprefix('[]')}" for field in missing(one, other)])
     if shape(ours["batch"][0]) != shape(others["batch"][0]) or len(ours["batch"]) != len(others["batch"]):
         found.append(f"a batch is {ours['batch']}, and the engine's {others['batch']}")
     if [type(field).__name__ for field in ours["load"]] != [type(field).__name__ for field in others["load"]]:

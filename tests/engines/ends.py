@@ -123,7 +123,10 @@ def cut_off(one, tokens, paths):
 def compare_ends(end, real, simulated, tokens, paths):
     """Ends both in one of these ways; what differs, and what the engine did."""
     (answers, said), (other_answers, others) = [end(one, count, paths) for one, count in zip((simulated, real), tokens)]
-    found = [line for title in answers for line in compare_answers(f"told to end: {title}", answers[title], other_answers[title])]
+    found = []
+    for title, answer in answers.items():
+        place = title if title.startswith("GET ") else f"POST {CHAT}"
+        found += compare_answers(real.kind, place, answer, other_answers[title], what=f", told to end: {title}")
     found += [f"told to end: {what} {one}, and the engine {others[what]}" for what, one in said.items() if one != others[what]]
     statuses = ", ".join(f"{title} {answer.status}" for title, answer in other_answers.items())
     return found, f"{statuses}; {', '.join(f'{what} {one}' for what, one in others.items())}"

@@ -15,6 +15,7 @@ class Engine:
 
     def __init__(self, stack, directory, kind, *flags, port=None, variables=None):
         self.port, self.kind, self.ended = port or free_port(), kind, False
+        self.again = lambda: Engine(stack, directory, kind, *flags, port=self.port, variables=variables)
         self.url = f"http://127.0.0.1:{self.port}"
         command = [os.path.join(HERE, "start.sh"), directory, kind, str(self.port), *flags]
         began = time.monotonic()
@@ -26,6 +27,11 @@ class Engine:
         for stream in (False, True):
             assert ask(self.url, "POST", CHAT, chat(stream=stream)).status == 200
         print(f"        {' '.join([kind, *flags])}: started in {time.monotonic() - began:.0f} s")
+
+    def restarted(self):
+        """The same engine at the same port, after this one was ended."""
+        assert self.ended
+        return self.again()
 
     def end(self):
         # Once: its number may be somebody else's afterwards.

@@ -96,7 +96,7 @@ class Checks(Prediction, Pairs, Ranks, Sight, Outcomes):
         simulated = self.simulated("vllm", "--kv-events", "auto")
         found = compare_engine("vllm", real, simulated)
         ours, others = (published(self.python("vllm"), url, *advertised("vllm", url)) for url in (simulated.url, real.url))
-        found += compare_published(ours, others)
+        found += compare_published("vllm", ours, others)
         # vLLM counts those that run too.
         differs, simulated_events, events = compare_refusals(
             self.tight, self.simulated("vllm", "--max-running", "1", "--max-queued", "0", "--time-scale", "1"), LONG)
@@ -109,7 +109,7 @@ class Checks(Prediction, Pairs, Ranks, Sight, Outcomes):
         simulated = self.simulated("sglang", "--kv-events", "auto", "--push-load")
         found = compare_engine("sglang", real, simulated)
         ours, others = (published(self.python("sglang"), url, *advertised("sglang", url)) for url in (simulated.url, real.url))
-        found += compare_published(ours, others)
+        found += compare_published("sglang", ours, others)
         differs, *_ = compare_refusals(
             real, self.simulated("sglang", "--max-running", "1", "--max-queued", "1", "--time-scale", "1"), LONG)
         found += differs

@@ -25,6 +25,8 @@ CONTEXT = 60_000
 class Engine:
     """One llama.cpp; it can be killed and started again at its port."""
 
+    kind = "llamacpp"
+
     def __init__(self, stack, model, directory, name):
         self.stack, self.model, self.log_path = stack, model, os.path.join(directory, f"{name}.log")
         self.port = 0
