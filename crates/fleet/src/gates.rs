@@ -338,6 +338,8 @@ mod tests {
             matches!(judged(&watch, (1000, 0, 900_000), (6000, 4000, 1000)), GateVerdict::Wait(_)),
             "slack"
         );
+        let few = judged(&watch, (499, 0, 5_000_000), (6000, 4000, 1_000_000));
+        assert!(matches!(few, GateVerdict::Wait(_)), "too few");
         live.clear();
     }
 

@@ -6,6 +6,9 @@ use crate::presence::PluginHealth;
 /// Failures that a rate is judged by at least: one of three is no rate.
 const MIN_FAILURES: u64 = 5;
 
+/// Decisions that a p99 is compared by at least: of fewer it is the slowest of a few, such as the very first.
+const MIN_TIMED: u64 = 500;
+
 /// What one router counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DecisionTally {
@@ -51,6 +54,9 @@ pub(crate) fn worse(plan: &StepPlan, within: &StepSide, outside: &StepSide) -> O
     if within.counts.failures >= MIN_FAILURES && own > others + plan.max_failure_rate_increase {
         let (percent, others) = (own * 100.0, others * 100.0);
         return Some(format!("{percent:.2} % of its decisions fail, {others:.2} % outside of the step"));
+    }
+    if within.counts.decisions < MIN_TIMED {
+        return None;
     }
     let (own, others) = (within.p99_ns()?, outside.p99_ns()?);
     #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one decision")]
