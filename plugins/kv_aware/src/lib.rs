@@ -1,7 +1,10 @@
-//! The worker whose cache holds most of the prompt, as long as it is not overloaded.
+//! The worker whose cache holds most of the prompt, as long as it is not overloaded. What all of them hold
+//! does not count.
 //!
-//! Overload is more requests than the mean by some standard deviations, as in AIBrix, or a cache that is
-//! nearly full. Without a holder the request goes to where the least prompt work waits.
+//! Overload is some requests more than the mean, or a cache that is nearly full. Standard deviations on top, as
+//! in AIBrix, are for who asks for them: where half a fleet has all requests, one deviation above the mean is
+//! as many as they have, and they take all that come. Without a holder the request goes to where the least
+//! prompt work waits.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 use sgl_policy_sdk::Lowest;
@@ -20,7 +23,7 @@ impl Policy for KvAware {
     fn init(init: &Init) -> Result<Self, Error> {
         let config = Config::new(init, &["deviations", "slack", "kv_usage_limit", "min_match_tokens"])?;
         Ok(Self {
-            deviations: config.number_in("deviations", 1.0, 0.0..=100.0)?,
+            deviations: config.number_in("deviations", 0.0, 0.0..=100.0)?,
             slack: config.number_in("slack", 4.0, 0.0..=1e6)?,
             kv_usage_limit: config.number_in("kv_usage_limit", 0.95, 0.0..=1.0)?,
             min_match_tokens: config.number_in("min_match_tokens", 128.0, 0.0..=1e9)?,
@@ -30,7 +33,10 @@ impl Policy for KvAware {
     fn select(&mut self, ctx: &Context<'_, Self>) -> Choice {
         let mut rng = ctx.rng();
         let open = self.open(ctx);
-        let held = |worker: usize| f64::from(ctx.prefix_match().known(worker).unwrap_or(0));
+        let cached = |worker: usize| f64::from(ctx.prefix_match().known(worker).unwrap_or(0));
+        // What all of them hold, such as a system prompt, is no reason to go to any.
+        let shared = ctx.candidates().iter().map(cached).reduce(f64::min).unwrap_or(0.0);
+        let held = |worker: usize| cached(worker) - shared;
         let load = |worker: usize| f64::from(ctx.load().get(worker));
         let mut holder = Lowest::NONE;
         ctx.candidates().iter().filter(|worker| open(*worker)).for_each(|worker| {

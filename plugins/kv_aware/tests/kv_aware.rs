@@ -25,13 +25,39 @@ fn most_overlap_wins_and_of_equal_ones_the_least_loaded() {
 
 #[test]
 fn overloaded_holder_is_passed_over() {
-    // Mean 5, deviation 8.7 with 20 at the first: up to 17.7 it takes them.
+    // Mean 5, and 4 more.
     assert_eq!(chosen(&mut started(&[(512, 20), (0, 0), (0, 0), (256, 0)])), Some(3));
-    // Mean 10, deviation 0, and 4 more.
+    // All at the mean of 10.
     let mut even = started(&[(512, 10), (0, 10), (0, 10), (256, 10)]);
     assert_eq!(chosen(&mut even), Some(0));
     // At low load a few requests are no overload.
     assert_eq!(chosen(&mut started(&[(512, 4), (0, 0), (0, 0), (256, 0)])), Some(0));
+}
+
+#[test]
+fn what_all_hold_is_no_reason_to_go_to_any() {
+    let mut harness = started(&[(512, 3), (512, 0), (600, 5)]);
+    // 88 tokens beyond the others' are too few: the least work.
+    harness.workers[2].uncached_tokens = 300;
+    assert_eq!(chosen(&mut harness), Some(1));
+    harness.workers[2].prefix_match = 640;
+    assert_eq!(chosen(&mut harness), Some(2), "128 are enough");
+    // Who may not be chosen does not count among all.
+    harness.workers[0].healthy = false;
+    harness.workers[0].prefix_match = 0;
+    harness.workers[2].prefix_match = 600;
+    assert_eq!(chosen(&mut harness), Some(1));
+}
+
+#[test]
+fn half_a_fleet_is_overloaded_too() {
+    // Mean 10, deviation 10: those who hold the prompt are no further from the mean than the idle ones.
+    let mut harness = started(&[(512, 20), (512, 20), (512, 20), (512, 20), (0, 0), (0, 0), (0, 0), (0, 0)]);
+    for worker in 0..4 {
+        harness.workers[worker].uncached_tokens = 9_000;
+    }
+    let idle = chosen(&mut harness).expect("somebody is chosen");
+    assert!(idle >= 4, "{idle}");
 }
 
 #[test]
