@@ -4,6 +4,7 @@ sglang_router, and routers as processes of a Python program."""
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import venv
 import zipfile
 
 from parts import FREE_PORTS, ROOT, Router, SimWorker, chat, run
+
+EXAMPLES = ROOT / "crates/router/tests/fixtures/other_routers/examples.txt"
 
 
 class Checks:
@@ -49,13 +52,28 @@ class Checks:
         assert pathlib.Path(f"/proc/{router.process.pid}/exe").resolve() == (self.python.parent / "sgl-router").resolve()
         assert router.end() == 0
 
-    def check_module_is_the_command_line_and_says_what_to_do_instead_of_starting_engines(self):
-        assert run([self.python, "-m", "sgl_router", "--version"]).startswith("sgl-router ")
-        assert "cache_aware" in run([self.python, "-m", "sgl_router", "plugin", "list", "--embedded"])
-        for words in (["sgl_router", "server"], ["sgl_router.launch_server", "--host", "0.0.0.0", "--dp-size", "8"]):
-            done = subprocess.run([self.python, "-m", *words], capture_output=True, text=True, timeout=60)
-            assert done.returncode == 2 and "sgl_router starts no engines" in done.stderr, (words, done)
-            assert "sgl_router.launch_router --worker-urls" in done.stderr, done
+    def check_examples_of_sglang_router_that_need_no_worker_say_what_they_are_to_say(self):
+        lines = EXAMPLES.read_text().splitlines()
+        advised = printed = 0
+        for kind, line in (line.split(" | ", 1) for line in lines if line and not line.startswith("#")):
+            words = shlex.split(line.replace("sglang_router", "sgl_router"))
+            if not words[0].startswith("python") or kind not in ("advises", "prints"):
+                continue
+            done = subprocess.run([self.python, *words[1:]], capture_output=True, text=True, timeout=60)
+            if kind == "prints":
+                assert done.returncode == 0 and done.stdout.startswith("sgl-router "), (line, done)
+                printed += 1
+                continue
+            advised += 1
+            assert done.returncode == 2 and "sgl_router starts no engines" in done.stderr, (line, done)
+            assert "sgl_router.launch_router --worker-urls" in done.stderr, (line, done)
+        assert (advised, printed) == (2, 1), (advised, printed)
+
+    def check_module_is_the_command_line(self):
+        listed = run([self.python, "-m", "sgl_router", "plugin", "list", "--embedded"])
+        assert "cache_aware" in listed, listed
+        done = subprocess.run([self.python, "-m", "sgl_router", "server"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2 and "sgl_router starts no engines" in done.stderr, done
 
     def check_program_starts_routers_asks_them_and_stops_them(self):
         said = self.program(

@@ -169,7 +169,8 @@ async function main() {
     await page.screenshot({ path: join(screenshots, 'page-phone.png') });
   });
   await check('shows no button without a token that is asked for', async () => {
-    const open = await start(['serve', '--log-format', 'json', '--port', '0', '--prometheus-port', '0', '--admin-port', '0', '--worker-urls', workers[0]],
+    writeFileSync(join(dir, 'workers.toml'), `[[workers]]\nurl = "${workers[0]}"\n`);
+    const open = await start(['serve', '--log-format', 'json', '--port', '0', '--prometheus-port', '0', '--admin-port', '0', '--worker-file', join(dir, 'workers.toml')],
       /"clients":"[^"]+","metrics":"[^"]+","admin":"([^"]+)"/);
     const other = await browser.newPage();
     const further = watch(other, `http://${open[1]}`);
@@ -178,6 +179,9 @@ async function main() {
     assert.ok(await other.locator('#token-form').isHidden());
     assert.equal(await other.locator('main button').count(), 0);
     await shown(other, '#decisions', '--record-sample');
+    await shown(other, '#sources td', 'workers.toml');
+    await shown(other, '#sources td', 'current');
+    assert.ok(await page.locator('#sources-section').isHidden());
     assert.deepEqual(further, []);
   });
   await check('has no error in the console, and asks nobody else', async () => assert.deepEqual(faults, []));

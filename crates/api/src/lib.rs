@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /workers`, `GET /workers/{id}` | [`WorkerList`] of [`WorkerView`]s, [`WorkerView`] |
 //! | `DELETE /workers/{id}` | [`WorkerRemoval`] |
-//! | `GET /list_workers`, `GET /get_loads` | [`WorkerUrls`], [`WorkerLoads`] |
+//! | `GET /list_workers`, `GET /get_loads`, `GET /loads` | [`WorkerUrls`], [`WorkerLoads`] |
 //! | `GET /v1/sources` | [`SourceList`] of [`SourceView`]s |
 //! | `GET /v1/plugins`, `GET /v1/plugins/{name}` | [`PluginList`] of [`PluginSummary`]s, [`PluginView`] |
 //! | `PUT /v1/plugins/{name}`, `PATCH …/config` | [`Pushed`], or a stream of [`ProgressLine`]s |
@@ -26,6 +26,7 @@ pub mod problem_code;
 mod problem;
 #[cfg(feature = "server")]
 mod told_problem;
+mod sglang_worker;
 mod worker_view;
 mod worker_list_views;
 mod plugin_view;
@@ -67,6 +68,7 @@ pub use crate::request_record::{
 pub use crate::router_status::{
     EventList, EventView, LatencyView, RequestCounts, RouterStatus, WorkerCounts,
 };
+pub use crate::sglang_worker::{RoleCounts, SglangWorker};
 pub use crate::signature_header::SIGNATURE_HEADER;
 pub use crate::source_view::{SourceList, SourceMemberView, SourceView};
 #[cfg(feature = "server")]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sglang_worker::{RoleCounts, SglangWorker};
 use sglang_router_rs::core::{BookNumbers, KnownReport, WorkerRole};
 
 /// A worker, as it is shown.
@@ -65,6 +66,12 @@ pub struct WorkerView {
     /// them then. Left out where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ranks: Vec<RankView>,
+    /// The same in the words of sglang-router and smg.
+    #[serde(flatten)]
+    pub sglang: SglangWorker,
+    /// What of a request to add or change it had no effect, for people; left out in other answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A data-parallel rank of a worker, as policies see it.
@@ -127,6 +134,12 @@ pub struct EngineView {
 pub struct WorkerList {
     /// In the order of the worker table.
     pub workers: Vec<WorkerView>,
+    /// How many there are.
+    #[serde(default)]
+    pub total: usize,
+    /// How many there are of each role.
+    #[serde(default)]
+    pub stats: RoleCounts,
 }
 
 /// Whether requests may go through to a worker.

@@ -7,10 +7,11 @@
 //! | admin | `POST /workers/drain?url=…` | no new requests; those in flight go on |
 //! | admin | `POST /workers/undrain?url=…` | it may be chosen again |
 //! | admin | `DELETE /workers?url=…`, `DELETE /workers/{id}` | drains, then removes |
-//! | admin | `GET /workers/{id}`, `PATCH /workers/{id}` | one worker; changes it |
-//! | admin | `/add_worker`, `/remove_worker`, `/list_workers`, `/get_loads` | the same as other routers have it |
+//! | admin | `GET /workers/{id}`, `PATCH /workers/{id}`, `PUT` | one worker; changes it |
+//! | admin | `/add_worker`, `/remove_worker`, `/list_workers`, `/get_loads`, `/loads` | the same as other routers have it |
 //! | admin | `GET /v1/sources` | where workers come from, and what each source says |
 //! | admin | `POST /flush_cache` and the like, `POST /v1/fanout/{path}` | to the workers, all or some |
+//! | admin | `GET /engine_metrics` | what all engines tell Prometheus |
 //! | admin | `GET /v1/plugins`, `GET /v1/plugins/{name}` | what is known of plugins |
 //! | admin | `PUT /v1/plugins/{name}` | loads a module, or replaces the one of that name |
 //! | admin | `DELETE /v1/plugins/{name}` | unloads; `?force=true` even the policy in use |
@@ -45,7 +46,9 @@ mod worker_id;
 mod worker_views;
 pub(crate) mod audit;
 pub(crate) mod who;
+mod worker_body;
 mod worker_change;
+mod worker_wait;
 pub(crate) mod workers;
 pub(crate) mod worker_aliases;
 pub(crate) mod worker_sources;
@@ -53,6 +56,8 @@ pub(crate) mod fleet;
 pub(crate) mod client_side;
 mod fan_out_view;
 pub(crate) mod fan_out;
+mod exposition_page;
+pub(crate) mod engine_metrics;
 pub(crate) mod plugins;
 pub(crate) mod decisions;
 pub(crate) mod queue;

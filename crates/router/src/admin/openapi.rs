@@ -7,8 +7,8 @@ use utoipa::{Modify, OpenApi};
 
 use crate::admin::plugins::routes as plugins;
 use crate::admin::{
-    audit, configuration, decisions, fan_out, fleet, policy, queue, sessions, status, worker_aliases,
-    worker_sources, workers,
+    audit, configuration, decisions, engine_metrics, fan_out, fleet, policy, queue, sessions, status,
+    worker_aliases, worker_sources, workers,
 };
 
 #[derive(Debug, OpenApi)]
@@ -46,15 +46,18 @@ use crate::admin::{
         workers::remove_by_path,
         workers::show,
         workers::change,
+        workers::change_as_elsewhere,
         worker_aliases::add_worker,
         worker_aliases::remove_worker,
         worker_aliases::list_workers,
         worker_aliases::loads,
+        worker_aliases::loads_of_smg,
         worker_aliases::loads_as_engines,
         worker_sources::list,
         fleet::show,
         fan_out::fan_out,
         fan_out::fan_out_any,
+        engine_metrics::show,
         describe,
     ),
     security((), ("bearer" = [])),

@@ -21,6 +21,7 @@ pub(crate) fn routes(workers: Workers) -> Router {
         .route("/remove_worker", post(remove_worker))
         .route("/list_workers", get(list_workers))
         .route("/get_loads", get(loads))
+        .route("/loads", get(loads_of_smg))
         .route("/v1/loads", get(loads_as_engines))
         .with_state(workers)
 }
@@ -88,6 +89,12 @@ pub(crate) async fn loads(State(workers): State<Workers>) -> Json<WorkerLoads> {
         report: view.report,
     });
     Json(WorkerLoads { workers: load.collect() })
+}
+
+/// The same under the path that smg has
+#[utoipa::path(get, path = "/loads", tag = "workers", responses((status = 200, body = WorkerLoads)))]
+pub(crate) async fn loads_of_smg(workers: State<Workers>) -> Json<WorkerLoads> {
+    loads(workers).await
 }
 
 /// The same under the path that SGLang's engines have

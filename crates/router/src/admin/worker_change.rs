@@ -12,18 +12,6 @@ use sgl_api::Problem;
 use sgl_upstream::without_user;
 use sglang_router_rs::config::{Fault, Faults};
 
-/// The patch of a body.
-///
-/// # Errors
-///
-/// 400 if it is no JSON object.
-pub(crate) fn patch_of(body: &[u8]) -> Result<Map<String, Value>, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
-        let detail = format!("not a change of a worker, which is a JSON object: {error}");
-        Problem::new(StatusCode::BAD_REQUEST, without_user(&detail))
-    })
-}
-
 /// The worker with this patch over it.
 ///
 /// # Errors

@@ -6,14 +6,29 @@ use std::sync::Arc;
 use crate::admin::worker_id::id_of;
 use crate::proxy::Backends;
 use crate::proxy::target::Target;
-use sgl_api::{CircuitState, EngineView, RankView, WorkerView};
-use sglang_router_rs::core::{Worker, WorkerReport};
+use sgl_api::{CircuitState, EngineView, RankView, RoleCounts, SglangWorker, WorkerList, WorkerView};
+use sglang_router_rs::core::{Worker, WorkerReport, WorkerRole};
+
+/// How sglang-router calls workers that are not spoken to over gRPC.
+const CONNECTION_MODE: &str = "Http";
 
 /// All workers; each stands where the first of its candidates does.
 pub(crate) fn views(backends: &Backends) -> Vec<WorkerView> {
     let snapshot = backends.snapshot();
     let of_workers = by_worker(snapshot.targets());
     of_workers.iter().filter_map(|targets| Some(view(backends, targets.first()?, targets))).collect()
+}
+
+/// The same with their number.
+pub(crate) fn list(backends: &Backends) -> WorkerList {
+    let workers = views(backends);
+    let count = |role: WorkerRole| workers.iter().filter(|worker| worker.role == role).count();
+    let stats = RoleCounts {
+        prefill_count: count(WorkerRole::Prefill),
+        decode_count: count(WorkerRole::Decode),
+        regular_count: count(WorkerRole::Regular),
+    };
+    WorkerList { total: workers.len(), stats, workers }
 }
 
 /// The candidates of each worker.
@@ -45,6 +60,7 @@ pub(crate) fn view(backends: &Backends, first: &Target, targets: &[Arc<Target>])
     let (worker, spec) = (first.worker(), first.worker().spec());
     let is_ranked = first.rank_number().is_some();
     let outcomes: Vec<(u64, u64)> = targets.iter().map(|target| target.outcomes()).collect();
+    let is_healthy = targets.iter().any(|target| target.worker().is_healthy());
     WorkerView {
         id: id_of(&url),
         source: origin.as_ref().map(|origin| origin.source.to_string()).unwrap_or_default(),
@@ -55,7 +71,7 @@ pub(crate) fn view(backends: &Backends, first: &Target, targets: &[Arc<Target>])
         weight: spec.weight,
         labels: spec.labels.clone(),
         bootstrap_port: spec.bootstrap_port,
-        healthy: targets.iter().any(|target| target.worker().is_healthy()),
+        healthy: is_healthy,
         passing: first.is_passing(),
         fault: first.fault(),
         full: targets.iter().all(|target| target.fullness().is_full()),
@@ -68,6 +84,13 @@ pub(crate) fn view(backends: &Backends, first: &Target, targets: &[Arc<Target>])
         engine: engine(targets, first),
         books: worker.book_numbers().filter(|_| !is_ranked),
         ranks: targets.iter().filter_map(|target| rank(target)).collect(),
+        sglang: SglangWorker {
+            worker_type: spec.role,
+            model_id: spec.model.clone(),
+            is_healthy,
+            connection_mode: CONNECTION_MODE.to_owned(),
+        },
+        warnings: Vec::new(),
     }
 }
 

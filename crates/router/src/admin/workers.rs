@@ -13,14 +13,17 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use http::{HeaderName, StatusCode, header};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::admin::body::{BodyKind, MAX_JSON_BYTES, bytes_of};
 use crate::admin::extract::{InPath, InQuery};
 use crate::admin::kept_workers::{KeptWorkers, Turn};
 use crate::admin::who::Changed;
+use crate::admin::worker_body::WorkerBody;
 use crate::admin::worker_change;
 use crate::admin::worker_id::{id_of, normal, url_of};
 use crate::admin::worker_views;
+use crate::admin::worker_wait::{WaitLimit, healthy_or_over};
 use crate::config::check_workers::check_worker;
 use crate::config::worker_entry::WorkerEntry;
 use crate::config::worker_source::WorkerSource;
@@ -40,7 +43,7 @@ pub fn routes(backends: Arc<Backends>, kept: Option<Arc<KeptWorkers>>) -> Router
         .route("/workers", get(list).post(add).delete(remove_by_query))
         .route("/workers/drain", post(drain))
         .route("/workers/undrain", post(undrain))
-        .route("/workers/{*url}", get(show).patch(change).delete(remove_by_path))
+        .route("/workers/{*url}", get(show).patch(change).put(change_as_elsewhere).delete(remove_by_path))
         .with_state(Workers { backends, kept })
 }
 
@@ -90,13 +93,16 @@ pub(crate) struct ByUrl {
 /// Lists the workers
 #[utoipa::path(get, path = "/workers", tag = "workers", responses((status = 200, body = WorkerList)))]
 pub(crate) async fn list(State(Workers { backends, .. }): State<Workers>) -> Json<WorkerList> {
-    Json(WorkerList { workers: worker_views::views(&backends) })
+    Json(worker_views::list(&backends))
 }
 
 /// Adds a worker
 ///
-/// Its health is checked at once; it is chosen from the first check that passes.
-#[utoipa::path(post, path = "/workers", tag = "workers", request_body = WorkerEntry, responses(
+/// Its health is checked at once; it is chosen from the first check that passes. The fields of sglang-router and
+/// smg are understood too: `worker_type`, `model_id` and `runtime` are `role`, `model` and `engine`; what has no
+/// effect here, as `priority` and `cost`, is told in `warnings`.
+#[utoipa::path(post, path = "/workers", tag = "workers", request_body = WorkerEntry,
+    params(("wait_secs" = Option<u64>, Query, description = "Answer when it has passed a check, or after so many seconds; up to 600. Default: at once")), responses(
     (status = 201, description = "Added", body = WorkerView),
     (status = 400, description = "Not a worker", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "There already", body = Problem, content_type = "application/problem+json"),
@@ -104,16 +110,20 @@ pub(crate) async fn list(State(Workers { backends, .. }): State<Workers>) -> Jso
 ))]
 pub(crate) async fn add(
     State(workers): State<Workers>,
+    InQuery(wait): InQuery<WaitLimit>,
     request: Request,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Extension<Changed>, Json<WorkerView>), Problem> {
+    let wait = wait.checked()?;
     let (head, body) = request.into_parts();
     BodyKind::of(&head.headers, &[BodyKind::Json])?;
     let body = bytes_of(&head, body, MAX_JSON_BYTES).await?;
-    let entry: WorkerEntry = serde_json::from_slice(&body).map_err(|error| {
+    let WorkerBody { fields, warnings } = WorkerBody::read(&body)?;
+    let entry: WorkerEntry = serde_json::from_value(Value::Object(fields)).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, format!("not a worker: {}", without_user(&error.to_string())))
     })?;
     let (changed, target) = add_entry(&workers, &entry).await?;
-    let view = view(&workers.backends, &target);
+    healthy_or_over(&workers.backends, &target, wait).await;
+    let view = WorkerView { warnings: told(&target, warnings), ..view(&workers.backends, &target) };
     let location = [(header::LOCATION, format!("/workers/{}", view.id))];
     Ok((StatusCode::CREATED, location, Extension(changed), Json(view)))
 }
@@ -145,6 +155,15 @@ pub(crate) async fn add_entry(
         Err(error @ AddError::Fleet(_)) => Err(there_already(backends, &entry, &error)),
         Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, error.to_string())),
     }
+}
+
+/// What had no effect, in the log too.
+fn told(target: &Target, warnings: Vec<String>) -> Vec<String> {
+    let url = target.endpoint().url();
+    for warning in &warnings {
+        tracing::warn!(worker = %url, warning, "part of what was said of a worker");
+    }
+    warnings
 }
 
 /// Shows a worker
@@ -181,7 +200,8 @@ pub(crate) async fn change(
 ) -> Result<(Extension<Changed>, Json<WorkerView>), Problem> {
     let (head, body) = request.into_parts();
     BodyKind::of(&head.headers, &[BodyKind::Json])?;
-    let patch = worker_change::patch_of(&bytes_of(&head, body, MAX_JSON_BYTES).await?)?;
+    let WorkerBody { fields: patch, warnings } =
+        WorkerBody::read(&bytes_of(&head, body, MAX_JSON_BYTES).await?)?;
     let turn = turn(kept.as_ref()).await;
     let url = url_of(&backends, &name);
     let origin = backends.origin(&url).ok_or_else(|| unknown(&backends, &name))?;
@@ -191,11 +211,30 @@ pub(crate) async fn change(
     let target = changed?.ok_or_else(|| unknown(&backends, &name))?;
     let keys = worker_change::keys(&patch);
     tracing::info!(worker = entry.url, keys, "changed by an operator");
-    let view = view(&backends, &target);
+    let view = WorkerView { warnings: told(&target, warnings), ..view(&backends, &target) };
     if let Some((kept, turn)) = turn.filter(|_| origin.source == WorkerSource::Operator) {
         kept.add(turn, entry).await;
     }
     Ok((Extension(Changed(shown(&format!("worker {}: {keys}", view.url)))), Json(view)))
+}
+
+/// Changes a worker, as sglang-router has it
+///
+/// As PATCH: what the body does not name stays.
+#[utoipa::path(put, path = "/workers/{url}", tag = "workers", request_body = WorkerEntry,
+    params(("url" = String, Path, description = "Its id, or its URL as it is or percent-encoded")), responses(
+    (status = 200, description = "Changed", body = WorkerView),
+    (status = 400, description = "Not a worker any more", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It is being removed", body = Problem, content_type = "application/problem+json"),
+    (status = 415, description = "Another content type", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn change_as_elsewhere(
+    workers: State<Workers>,
+    name: InPath<String>,
+    request: Request,
+) -> Result<(Extension<Changed>, Json<WorkerView>), Problem> {
+    change(workers, name, request).await
 }
 
 /// Ends new requests to a worker

@@ -4,17 +4,20 @@ use std::ffi::OsString;
 
 use clap::Command;
 
+use crate::cli::foreign;
+
 /// Arguments that the program itself has, so that no subcommand is missing before them.
 const OF_THE_PROGRAM: [&str; 5] = ["-h", "--help", "-V", "--version", "--version-verbose"];
 
 /// The subcommands that serve.
 const SERVING: [&str; 2] = ["serve", "launch"];
 
-/// What other routers write before their own flags where they share a command line with an engine.
+/// What sglang-router writes before its own flags where they share a command line with an engine.
 const ROUTER_PREFIX: &str = "router-";
 
 /// The arguments as `command` reads them: `serve` is put before flags that follow the program's name at
-/// once, and in flags of `serve` underscores become dashes and the prefix `--router-` is taken off.
+/// once, and in flags of `serve` underscores become dashes and the prefix `--router-` is taken off those of
+/// sglang-router that may have it.
 pub(crate) fn normal(arguments: Vec<OsString>, command: &Command) -> Vec<OsString> {
     let mut arguments = arguments;
     let first = arguments.get(1).and_then(|first| first.to_str()).unwrap_or_default().to_owned();
@@ -39,7 +42,7 @@ fn flag(argument: OsString, serve: &Command) -> OsString {
         names.any(|known| known.contains(&name)) || is_alias(serve, name)
     };
     let known = match dashed.strip_prefix(ROUTER_PREFIX) {
-        Some(rest) if !is_known(&dashed) && is_known(rest) => rest,
+        Some(rest) if !is_known(&dashed) && foreign::may_have_prefix(rest) => rest,
         _ => dashed.as_str(),
     };
     match value {
@@ -89,6 +92,12 @@ mod tests {
             // That is the whole name of one of them.
             ("x serve --router-temperature 1", "x serve --router-temperature 1"),
             ("x serve --router-nothing 1", "x serve --router-nothing 1"),
+            // sglang-router has these without a prefix, vllm-router and this router alone.
+            ("x serve --router-worker-urls http://a", "x serve --router-worker-urls http://a"),
+            ("x serve --router-kv-event-model m", "x serve --router-kv-event-model m"),
+            ("x serve --router-admin-port 1", "x serve --router-admin-port 1"),
+            // smg means something else by it, so that it is refused.
+            ("x serve --router-selector a=b", "x serve --router-selector a=b"),
         ] {
             assert_eq!(read(written), meant);
         }

@@ -20,8 +20,9 @@ use crate::admin::plugins::blindness;
 use crate::admin::who::ChangeLog;
 use crate::admin::workers::Workers;
 use crate::admin::{
-    audit, client_side, configuration, decisions, extract, fan_out, guard, listener, metrics_page, openapi,
-    page, plugins, policy, queue, sessions, status, who, worker_aliases, worker_sources, workers,
+    audit, client_side, configuration, decisions, engine_metrics, extract, fan_out, guard, listener,
+    metrics_page, openapi, page, plugins, policy, queue, sessions, status, who, worker_aliases,
+    worker_sources, workers,
 };
 use crate::cli::front_listener::FrontListener;
 use crate::cli::request_logs::{open_access_log, open_audit, open_recorder, open_traces};
@@ -40,6 +41,7 @@ use crate::manage::{PluginManager, PolicySwitch};
 use crate::metrics::Metrics;
 use crate::proxy::DataPlane;
 use crate::proxy::client_keys;
+use crate::proxy::source_reports::SourceReports;
 use crate::sources;
 use crate::tls::{CertificateWatch, ListenerTls};
 use crate::tokens::TokenizerSet;
@@ -145,6 +147,8 @@ impl RunningRouter {
             }
             None => Vec::new(),
         };
+        let told = board.clone();
+        proxy.tell_of_sources(SourceReports::new(move || told.reports()));
         let allowed = config.operations;
         let hosts = HostRule::new(admin.ip(), &allowed.admin_hosts, "admin.allowed_hosts");
         let guard = Guard::new(config.admin_token.as_deref(), hosts);
@@ -162,6 +166,7 @@ impl RunningRouter {
             .merge(worker_sources::routes(board))
             .merge(admin_fleet::routes(board_of_fleet))
             .merge(fan_out::routes(Arc::clone(proxy.backends())))
+            .merge(engine_metrics::routes(Arc::clone(proxy.backends())))
             .merge(plugins::routes(Arc::clone(&manager), Arc::clone(proxy.backends())))
             .merge(decisions::routes(recorder))
             .merge(queue::routes(Arc::clone(&proxy)))

@@ -273,6 +273,7 @@ impl ServeArgs {
                 None => faults.push(Fault::value("--plugin", format!("{text:?}"), "NAME=FILE")),
             }
         }
+        foreign::check_halves(&self.foreign, config, faults);
     }
 
     fn policy_name(&self) -> Option<&str> {

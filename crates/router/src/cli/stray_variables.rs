@@ -13,6 +13,9 @@ use crate::config::near_names::nearest;
 /// Variables that builds and scripts of this repository read, which are no mistake beside a router.
 const OF_BUILDS: [&str; 3] = ["SGL_ROUTER_COMMIT", "SGL_ROUTER_EMBED", "SGL_ROUTER_WASMTIME"];
 
+/// What commands of operators read and `serve` does not: both may run in one container.
+const OF_COMMANDS: [&str; 1] = ["SGL_ROUTER_ADMIN_URL"];
+
 /// A variable that nobody reads.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct StrayVariable {
@@ -44,7 +47,8 @@ fn strays(variables: impl Iterator<Item = (OsString, OsString)>, known: &[String
     let mut found = Vec::new();
     for (name, value) in variables {
         let Some(name) = name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX)) else { continue };
-        let is_known = known.iter().any(|known| known == name) || OF_BUILDS.contains(&name);
+        let of_others = OF_BUILDS.contains(&name) || OF_COMMANDS.contains(&name);
+        let is_known = known.iter().any(|known| known == name) || of_others;
         if is_known || is_of_service(name, &value) {
             continue;
         }
@@ -74,6 +78,7 @@ mod tests {
             ("SGL_ROUTER_PORT_30000_TCP_ADDR", "10.0.0.1"),
             ("SGL_ROUTER_METRICS_PORT", "tcp://10.0.0.1:2"),
             ("SGL_ROUTER_COMMIT", "abc"),
+            ("SGL_ROUTER_ADMIN_URL", "http://127.0.0.1:1"),
             ("HOME", "/"),
         ];
         let found = strays(variables.iter().map(|(name, value)| (name.into(), value.into())), &known);

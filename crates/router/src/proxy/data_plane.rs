@@ -14,6 +14,7 @@ use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::response_homes::ResponseHomes;
+use crate::proxy::source_reports::{SourceReport, SourceReports};
 use crate::proxy::traces::Tracer;
 use crate::proxy::worker_door::WorkerDoor;
 use crate::records::Recorder;
@@ -40,6 +41,7 @@ pub struct DataPlane {
     response_homes: Option<Arc<ResponseHomes>>,
     client_keys: Option<Arc<KeyRing>>,
     worker_door: OnceLock<WorkerDoor>,
+    sources: OnceLock<SourceReports>,
     access_log: OnceLock<Arc<AccessLog>>,
     tracer: OnceLock<Tracer>,
     stopping: AtomicBool,
@@ -91,6 +93,7 @@ impl DataPlane {
             response_homes,
             client_keys,
             worker_door: OnceLock::new(),
+            sources: OnceLock::new(),
             access_log: OnceLock::new(),
             tracer: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -181,6 +184,16 @@ impl DataPlane {
     /// The door to the workers, if clients' listeners have one.
     pub(crate) fn worker_door(&self) -> Option<&WorkerDoor> {
         self.worker_door.get()
+    }
+
+    /// Readiness tells of these sources too. Only the first ones count.
+    pub(crate) fn tell_of_sources(&self, sources: SourceReports) {
+        let _ = self.sources.set(sources);
+    }
+
+    /// The sources of workers beside the configuration and operators.
+    pub(crate) fn sources(&self) -> Vec<SourceReport> {
+        self.sources.get().map(SourceReports::now).unwrap_or_default()
     }
 
     /// Each request has a line in this log from now on. Only the first one counts.

@@ -64,6 +64,7 @@ mod pressure;
 pub(crate) mod client_keys;
 mod held_by_answer;
 pub(crate) mod worker_door;
+pub(crate) mod source_reports;
 pub(crate) mod traces;
 mod data_plane;
 mod clients;

@@ -67,6 +67,8 @@ pub enum Route {
     ModelInfo,
     /// `GET /get_server_info` and `/server_info`.
     ServerInfo,
+    /// `GET /health_generate`, SGLang's check that generates a token.
+    HealthGenerate,
     /// What the operator has listed (`calls.forward_paths`).
     Listed,
     /// `GET /health` and `GET /liveness`: the router is there.
@@ -79,7 +81,7 @@ pub enum Route {
 
 impl Route {
     /// The routes that go to workers, in the order of their numbers; each has its own metrics.
-    pub const MEASURED: [Self; 25] = [
+    pub const MEASURED: [Self; 26] = [
         Self::Chat,
         Self::Completions,
         Self::Embeddings,
@@ -104,6 +106,7 @@ impl Route {
         Self::Version,
         Self::ModelInfo,
         Self::ServerInfo,
+        Self::HealthGenerate,
         Self::Listed,
     ];
 
@@ -134,6 +137,7 @@ impl Route {
             "/version" => Self::Version,
             "/get_model_info" | "/model_info" => Self::ModelInfo,
             "/get_server_info" | "/server_info" => Self::ServerInfo,
+            "/health_generate" => Self::HealthGenerate,
             _ => return Self::of_one(path),
         })
     }
@@ -196,6 +200,7 @@ impl Route {
             Self::Version => "/version",
             Self::ModelInfo => "/get_model_info",
             Self::ServerInfo => "/get_server_info",
+            Self::HealthGenerate => "/health_generate",
             Self::Listed => "",
             Self::Liveness => "/health",
             Self::Readiness => "/readiness",
@@ -212,6 +217,7 @@ impl Route {
             | Self::Version
             | Self::ModelInfo
             | Self::ServerInfo
+            | Self::HealthGenerate
             | Self::Liveness
             | Self::Readiness => &GET,
             Self::StoredResponse => &GET_OR_DELETE,
@@ -250,6 +256,7 @@ impl Route {
             Self::Version
                 | Self::ModelInfo
                 | Self::ServerInfo
+                | Self::HealthGenerate
                 | Self::Tokenize
                 | Self::Detokenize
                 | Self::CountTokens
@@ -298,6 +305,7 @@ impl Route {
             Self::Version => "version",
             Self::ModelInfo => "model_info",
             Self::ServerInfo => "server_info",
+            Self::HealthGenerate => "health_generate",
             Self::Listed => "listed",
             Self::Liveness => "liveness",
             Self::Readiness => "readiness",

@@ -24,6 +24,7 @@ use crate::proxy::route::Route;
 use crate::proxy::sessions::finish_session;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::source_reports::SourceReport;
 use crate::proxy::surroundings::Surroundings;
 use crate::proxy::traces::RequestTrace;
 use crate::proxy::worker_door::WorkerDoor;
@@ -296,6 +297,9 @@ struct Readiness {
     healthy: usize,
     draining: usize,
     full: usize,
+    /// Where workers come from beside the configuration and operators.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<SourceReport>,
 }
 
 /// Ready: not stopping, and a worker is well and not draining, or one of each half of a pair.
@@ -322,6 +326,7 @@ fn readiness(proxy: &DataPlane) -> Response<Bytes> {
         healthy: count(&|worker| worker.is_healthy()),
         draining: count(&|worker| worker.is_draining()),
         full: snapshot.targets().iter().filter(|target| target.fullness().is_full()).count(),
+        sources: proxy.sources(),
     };
     proxy_error::json(status, serde_json::to_vec(&body).unwrap_or_default())
 }

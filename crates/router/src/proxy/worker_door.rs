@@ -8,8 +8,8 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 /// Paths of these endpoints.
-const PATHS: [&str; 6] =
-    ["/workers", "/add_worker", "/remove_worker", "/list_workers", "/get_loads", "/v1/loads"];
+const PATHS: [&str; 7] =
+    ["/workers", "/add_worker", "/remove_worker", "/list_workers", "/get_loads", "/loads", "/v1/loads"];
 
 /// An answer that is on its way.
 pub(crate) type DoorAnswer = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;

@@ -64,6 +64,20 @@ pub(crate) async fn follow(
     }
 }
 
+/// How many workers the name has now.
+///
+/// # Errors
+///
+/// In words, if nobody answers.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends the question.
+pub(crate) async fn count(settings: &DnsSettings, servers: &[SocketAddr]) -> Result<(usize, usize), String> {
+    let told = look_up(settings, servers, &mut LastTold::default()).await;
+    told.map(|told| (told.offers.len(), told.offers.len())).map_err(|error| error.to_string())
+}
+
 async fn look_up(
     settings: &DnsSettings,
     servers: &[SocketAddr],

@@ -18,9 +18,11 @@ mod dns_name;
 mod pod_offer;
 mod pods;
 mod source_board;
+mod source_look;
 mod start;
 #[cfg(test)]
 mod membership_cases;
 
 pub(crate) use crate::sources::source_board::SourceBoard;
+pub(crate) use crate::sources::source_look::{SourceLook, look_at_all};
 pub(crate) use crate::sources::start::start;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher;
 use kube::runtime::watcher::Event;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::sources_section::KubernetesSettings;
 use crate::sources::membership::Membership;
-use crate::sources::offer::Offer;
+use crate::sources::offer::{Offer, OfferedState};
 use crate::sources::pod_offer::{id_of, offer_of};
 use sglang_router_rs::core::WorkerRole;
 use sglang_router_rs::types::in_full;
@@ -128,6 +129,27 @@ async fn watch(
     Ok(())
 }
 
+/// How many pods there are with these labels that may be workers, and how many of them are ready.
+///
+/// # Errors
+///
+/// In words, if the API cannot be asked.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends the question.
+pub(crate) async fn count(
+    settings: &KubernetesSettings,
+    selector: &PodSelector,
+) -> Result<(usize, usize), String> {
+    let api = api(settings).await.map_err(|(_, text)| text)?;
+    let listed = api.list(&ListParams::default().labels(&selector.labels)).await;
+    let pods = listed.map_err(|error| refusal_of(&error).1)?;
+    let offers = || pods.items.iter().filter_map(|pod| offer_of(pod, selector.role, settings));
+    let ready = offers().filter(|offer| offer.readiness == OfferedState::Ready).count();
+    Ok((offers().count(), ready))
+}
+
 fn named(pod: &Pod, selector: &PodSelector, settings: &KubernetesSettings) -> Option<(String, Offer)> {
     Some((id_of(pod), offer_of(pod, selector.role, settings)?))
 }
@@ -159,7 +181,11 @@ fn fault_of(error: &watcher::Error) -> PodFault {
         | watcher::Error::WatchFailed(error) => error,
         other => return ("api", in_full(other)),
     };
-    match inner {
+    refusal_of(inner)
+}
+
+fn refusal_of(error: &kube::Error) -> PodFault {
+    match error {
         kube::Error::Api(status) if matches!(status.code, 401 | 403) => ("forbidden", status.message.clone()),
         kube::Error::Api(status) => ("api", format!("{} {}", status.code, status.message)),
         other => ("unreachable", in_full(other)),

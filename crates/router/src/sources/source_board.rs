@@ -1,11 +1,13 @@
 //! All sources of a router, as operators and metrics see them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::metrics::{Families, Metrics, catalogue};
+use crate::proxy::source_reports::SourceReport;
 use crate::sources::membership::Membership;
 use crate::sources::scope::Scope;
 use sgl_api::{SourceList, SourceMemberView, SourceView};
@@ -32,6 +34,20 @@ impl SourceBoard {
             sources.extend(members.scopes().iter().map(of));
         }
         SourceList { sources }
+    }
+
+    /// The same for readiness.
+    pub(crate) fn reports(&self) -> Vec<SourceReport> {
+        let mut reports = Vec::new();
+        self.each(|source, _, scope| {
+            reports.push(SourceReport {
+                source: source.to_owned(),
+                state: state_of(scope).to_owned(),
+                age_ms: scope.answered.map(|answered| ms(answered.elapsed())),
+                held: scope.missing.len(),
+            });
+        });
+        reports
     }
 
     fn tell(&self, families: &mut Families) {
@@ -64,14 +80,20 @@ impl SourceBoard {
     }
 }
 
-fn view(source: &str, name: &str, scope: &Scope) -> SourceView {
-    let state = match (&scope.fault, scope.held_until, scope.answered) {
+fn state_of(scope: &Scope) -> &'static str {
+    match (&scope.fault, scope.held_until, scope.answered) {
         (Some(_), _, _) => "failing",
         (None, _, None) => "waiting",
         (None, Some(_), _) => "holding",
         (None, None, Some(_)) => "current",
-    };
-    let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn view(source: &str, name: &str, scope: &Scope) -> SourceView {
     let members = scope.members.iter().map(|(id, member)| SourceMemberView {
         id: id.clone(),
         url: member.offer.entry.url.clone(),
@@ -80,7 +102,7 @@ fn view(source: &str, name: &str, scope: &Scope) -> SourceView {
     SourceView {
         source: source.to_owned(),
         name: name.to_owned(),
-        state: state.to_owned(),
+        state: state_of(scope).to_owned(),
         age_ms: scope.answered.map(|answered| ms(answered.elapsed())),
         fault: scope.fault.as_ref().map(|(_, text)| text.clone()),
         held_ms: scope.held_until.map(|until| ms(until.saturating_duration_since(Instant::now()))),

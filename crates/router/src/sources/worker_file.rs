@@ -1,7 +1,7 @@
 //! A file of workers, which is read again whenever it has changed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,6 +113,17 @@ fn look(
             members.lock().failed(name, "faulty", error);
         }
     }
+}
+
+/// How many workers the file has now.
+///
+/// # Errors
+///
+/// In words, if it cannot be read or is no file of workers.
+pub(crate) fn count(path: &Path) -> Result<(usize, usize), String> {
+    let text = file::read_text(path, MAX_BYTES).map_err(|error| format!("cannot be read: {error}"))?;
+    let found = offers(&text)?.len();
+    Ok((found, found))
 }
 
 fn offers(text: &str) -> Result<BTreeMap<String, Offer>, String> {

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use sgl_testkit::process::{Process, command, output, stderr, stdout};
 use sgl_testkit::small_guests::{guest, guest_choosing};
 
+use crate::sources::name_server::{A, NameServer, addresses};
+use crate::sources::pod_server::{PodServer, pod, ready};
 use crate::tls::authority::Authority;
 
 /// Runs `serve --check`; gives exit code, standard output and standard error.
@@ -215,4 +217,57 @@ async fn remedies_fit_what_they_are_for() {
 async fn flag_for_scripts_goes_with_the_check_alone() {
     let output = output(command(&["serve", "--json"])).await;
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[tokio::test]
+async fn sources_are_asked_once_and_what_they_tell_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (api, names) = (PodServer::start().await, NameServer::start().await);
+    let kubeconfig = dir.path().join("kubeconfig");
+    api.kubeconfig(&kubeconfig);
+    api.apply(pod("engines", "a", "1", "10.0.0.1", &[("app", "sglang")]));
+    api.apply(ready(pod("engines", "b", "2", "10.0.0.2", &[("app", "sglang")]), false));
+    api.apply(pod("engines", "c", "3", "10.0.0.3", &[("app", "database")]));
+    names.say("engines.test", A, addresses(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], 60));
+    let workers = file(dir.path(), "workers.toml", "[[workers]]\nurl = \"http://w:1\"\n");
+    let text = format!(
+        "[sources]\nfile = {workers:?}\ndns_servers = [{:?}]\n[[sources.dns]]\nurl = \"http://engines.test:8000\"\n\
+         [sources.kubernetes]\nenabled = true\nselector = {{ app = \"sglang\" }}\nport = 8000\nkubeconfig = {kubeconfig:?}\n",
+        names.address.to_string()
+    );
+    let config = file(dir.path(), "router.toml", text);
+    let (code, out, error) = check(&["--config", &config]).await;
+    assert_eq!(code, 0, "{out}{error}");
+    for line in [
+        "source: dns http://engines.test:8000: 3 workers, 3 ready",
+        "source: kubernetes regular app=sglang: 2 workers, 1 ready",
+    ] {
+        assert!(out.contains(line), "{line} is missing in {out}");
+    }
+    assert!(out.contains("workers.toml: 1 worker, 1 ready") && !out.contains("warning: sources"), "{out}");
+
+    // What is wrong with one keeps no router from starting.
+    std::fs::write(&workers, "[[workers]]\nurl = \"w:1\"\n").unwrap();
+    names.say("engines.test", A, addresses(&[], 60));
+    api.refuse(Some(403));
+    let (code, answer) = checked(&["--config", &config]).await;
+    assert_eq!((code, &answer["would_start"]), (0, &json!(true)), "{answer}");
+    let warnings = told(&answer["warnings"]);
+    for (key, problem, remedy) in [
+        ("sources.file", "workers[0].url", "docs/workers.md"),
+        ("sources.dns", "http://engines.test:8000: it has no workers now", "dns_servers"),
+        ("sources.kubernetes", "the double refuses this", "rights.yaml"),
+    ] {
+        let found =
+            warnings.iter().find(|warning| warning[0] == key).unwrap_or_else(|| panic!("{key}: {answer}"));
+        assert!(found[1].contains(problem) && found[2].contains(remedy), "{found:?}");
+    }
+    let counted: Vec<&Value> =
+        answer["sources"].as_array().unwrap().iter().map(|one| &one["workers"]).collect();
+    assert_eq!(counted, [&json!(null), &json!(0), &json!(null)]);
+    let (_, answer) = checked(&["--worker-file", "/nowhere/workers.toml"]).await;
+    assert!(
+        told(&answer["warnings"]).iter().any(|warning| warning[1].contains("cannot be read")),
+        "{answer}"
+    );
 }

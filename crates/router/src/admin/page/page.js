@@ -47,12 +47,12 @@ const optional = path => ask(path).catch(error => {
 
 async function look() {
   const status = await ask('v1/status');
-  const [workers, plugins, events, fleet, decisions, plugin] = await Promise.all([
-    ask('workers'), ask('v1/plugins'), ask('v1/events?limit=40'), ask('v1/fleet'),
+  const [workers, sources, plugins, events, fleet, decisions, plugin] = await Promise.all([
+    ask('workers'), ask('v1/sources'), ask('v1/plugins'), ask('v1/events?limit=40'), ask('v1/fleet'),
     status.records_decisions ? ask('v1/decisions?limit=12') : null,
     status.policy_is_plugin ? optional(`v1/plugins/${encodeURIComponent(status.policy)}`) : null,
   ]);
-  return { time: Date.now(), status, workers: workers.workers, plugins: plugins.plugins, decisions, events: events.events, fleet: fleet.fleet, plugin };
+  return { time: Date.now(), status, workers: workers.workers, sources: sources.sources, plugins: plugins.plugins, decisions, events: events.events, fleet: fleet.fleet, plugin };
 }
 
 async function change(method, path, what) {
@@ -312,6 +312,20 @@ function workers(now) {
   for (const bar of at('workers').querySelectorAll('i[data-share]')) bar.style.width = `${bar.dataset.share * 100}%`;
 }
 
+// When a source was last answered, what it told of, and what is held back of its last answer.
+function sources(now) {
+  const classes = { current: 'good', waiting: 'warn', holding: 'warn', failing: 'bad' };
+  const rows = now.sources.map(source => {
+    const count = state => source.members.filter(member => member.state === state).length;
+    const held = count('held');
+    const state = element('span', [source.state, source.fault ? `: ${source.fault}` : ''], { class: classes[source.state] });
+    return { cells: [source.source, source.name, state, source.age_ms === null ? 'never' : span(source.age_ms),
+      number(source.members.length), number(count('serving')), held ? `${number(held)}, for ${span(source.held_ms || 0)}` : '0'] };
+  });
+  at('sources-section').hidden = !rows.length;
+  table('sources', [['Source'], ['Name'], ['State'], ['Answered, ago', true], ['Workers', true], ['Serving', true], ['Held', true]], rows, '');
+}
+
 function workerButtons(worker) {
   const query = `url=${encodeURIComponent(worker.url)}`;
   return worker.draining
@@ -403,7 +417,7 @@ function state(now) {
 // ---------------------------------------------------------------- the turns
 
 function paint(now) {
-  for (const part of [state, tiles, policy, workers, decisions, plugins, fleet, events]) part(now);
+  for (const part of [state, tiles, policy, workers, sources, decisions, plugins, fleet, events]) part(now);
   curves();
 }
 

@@ -10,6 +10,7 @@ use crate::config::other_names::OtherKind;
 use crate::config::router::RouterConfig;
 use sglang_router_rs::config::Fault;
 use sglang_router_rs::core::WorkerRole;
+use sglang_router_rs::policies::NativePolicy;
 
 /// A number of a policy: the flag, the key of the policy's settings, and the policies that have it.
 type PolicyNumber = (&'static str, &'static str, &'static [&'static str]);
@@ -59,6 +60,28 @@ pub(crate) fn lay_over(flags: &ForeignArgs, config: &mut RouterConfig, faults: &
     if let Some(found) = flags.value("history-backend").filter(|found| *found != "none") {
         let allowed = "none: the router keeps no conversations or responses";
         faults.push(Fault::value("--history-backend", format!("{found:?}"), allowed));
+    }
+}
+
+/// What sglang-router takes for its prefill half and nowhere else.
+const OF_PREFILL_ONLY: &str = "bucket";
+
+/// Finds names in `--prefill-policy` and `--decode-policy` that no policy has, here or in another router. A
+/// module in the state directory is only known once that is opened.
+pub(crate) fn check_halves(flags: &ForeignArgs, config: &RouterConfig, faults: &mut Vec<Fault>) {
+    let in_dir =
+        |name: &str| config.plugin_dir.as_ref().is_some_and(|dir| dir.join(format!("{name}.wasm")).is_file());
+    let mut known: Vec<&str> = NativePolicy::NAMES.to_vec();
+    known.extend(sgl_shipped::names());
+    known.extend(other_names::ALL.iter().map(|other| other.name));
+    known.extend(config.plugins.iter().map(|plugin| plugin.name.as_str()));
+    for flag in ["prefill-policy", "decode-policy"] {
+        let Some(found) = flags.value(flag) else { continue };
+        let is_theirs = found == OF_PREFILL_ONLY && flag == "prefill-policy";
+        if !known.contains(&found) && !is_theirs && !in_dir(found) && config.state_dir.is_none() {
+            let allowed = format!("one of {}", known.join(", "));
+            faults.push(Fault::value(format!("--{flag}"), format!("{found:?}"), allowed));
+        }
     }
 }
 

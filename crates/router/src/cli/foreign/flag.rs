@@ -13,6 +13,8 @@ pub enum FlagOwner {
     VllmBinary,
     /// In sglang-router's documents, and not among the flags of its parser as it is installed.
     SglangDocuments,
+    /// Of smg, which sglang-router has become, and not of sglang-router 0.3.2.
+    Smg,
 }
 
 /// How many values follow a flag.

@@ -17,4 +17,7 @@ pub use crate::cli::foreign::given::ForeignArgs;
 pub use crate::cli::foreign::list::{all, find};
 pub use crate::cli::foreign::page::{changed_defaults, flag_table, policy_table};
 
-pub(crate) use crate::cli::foreign::effects::{lay_over, policy_of_halves, policy_settings, warnings};
+pub(crate) use crate::cli::foreign::effects::{
+    check_halves, lay_over, policy_of_halves, policy_settings, warnings,
+};
+pub(crate) use crate::cli::foreign::list::may_have_prefix;

@@ -1,7 +1,7 @@
 //! Flags about workers: which there are, pairs, discovery, and how they are found well.
 
-use crate::cli::foreign::flag::FlagOwner::{Both, Sglang, Vllm, VllmBinary};
-use crate::cli::foreign::flag::FlagValues::{Nothing, One};
+use crate::cli::foreign::flag::FlagOwner::{Both, Sglang, Smg, Vllm, VllmBinary};
+use crate::cli::foreign::flag::FlagValues::{Many, Nothing, One};
 use crate::cli::foreign::flag::{ForeignFlag, ignored, means, refused, same};
 
 pub(crate) const OF_WORKERS: &[ForeignFlag] = &[
@@ -72,6 +72,20 @@ pub(crate) const OF_WORKERS: &[ForeignFlag] = &[
     same("selector", Both, "only with `--service-discovery`"),
     same("prefill-selector", Both, "annotations `sglang.ai/bootstrap-port`, `vllm.ai/bootstrap-port`"),
     same("decode-selector", Both, ""),
+    refused(
+        "router-selector",
+        Smg,
+        Many,
+        "in smg it selects the routers of a mesh, which there is not, and in `sglang_router.launch_server` workers: say \
+         `--selector` for those",
+    ),
+    refused(
+        "model-id-from",
+        Smg,
+        One,
+        "models are what workers say that they serve; where a worker is to have another name, `model` of `[[workers]]` \
+         or of `[sources.kubernetes.worker]` says it",
+    ),
     same("service-discovery-port", Both, ""),
     same("service-discovery-namespace", Both, "`*` is all, which needs a ClusterRole")
         .defaults("all", "the router's own"),

@@ -12,6 +12,7 @@ fn owner(flag: &ForeignFlag) -> &'static str {
         FlagOwner::Vllm => "vllm-router",
         FlagOwner::VllmBinary => "vllm-router's own binary",
         FlagOwner::SglangDocuments => "documents of sglang-router",
+        FlagOwner::Smg => "smg",
     }
 }
 

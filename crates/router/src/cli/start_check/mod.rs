@@ -4,6 +4,7 @@ mod finding;
 mod folders;
 mod looks;
 mod plugin_looks;
+mod source_looks;
 mod run;
 
 pub use crate::cli::start_check::run::run;

@@ -8,8 +8,9 @@ use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::count;
 use crate::cli::start_check::finding::{CheckFinding, CheckFindings};
-use crate::cli::start_check::{looks, plugin_looks};
+use crate::cli::start_check::{looks, plugin_looks, source_looks};
 use crate::config::checked::CheckedConfig;
+use crate::sources::SourceLook;
 use sglang_router_rs::types::printable;
 
 /// What was found, with what would run.
@@ -19,6 +20,7 @@ struct StartCheck {
     policy: String,
     workers: usize,
     plugins: usize,
+    sources: Vec<SourceLook>,
     #[serde(flatten)]
     findings: CheckFindings,
 }
@@ -37,18 +39,20 @@ pub fn run(args: &ServeArgs) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Boxed: it is much larger than what surrounds it.
     runtime.block_on(Box::pin(plugin_looks::look(&config, &mut findings)));
+    let sources = runtime.block_on(Box::pin(source_looks::look(&config, &mut findings)));
     let faults = findings.faults.len();
-    print(&StartCheck::of(&config, findings), args.start_check.json, page)?;
+    print(&StartCheck::of(&config, sources, findings), args.start_check.json, page)?;
     if faults == 0 { Ok(()) } else { Err(CommandError::WouldNotStart(faults)) }
 }
 
 impl StartCheck {
-    fn of(config: &CheckedConfig, findings: CheckFindings) -> Self {
+    fn of(config: &CheckedConfig, sources: Vec<SourceLook>, findings: CheckFindings) -> Self {
         Self {
             would_start: findings.faults.is_empty(),
             policy: config.policy.clone(),
             workers: config.workers.len(),
             plugins: config.plugins.len(),
+            sources,
             findings,
         }
     }
@@ -66,6 +70,12 @@ fn page(check: &StartCheck) -> String {
                 printable(problem),
                 printable(remedy)
             ));
+        }
+    }
+    for SourceLook { source, name, workers, ready, .. } in &check.sources {
+        if let (Some(workers), Some(ready)) = (workers, ready) {
+            let found = count(*workers, "worker");
+            text.push_str(&format!("source: {source} {}: {found}, {ready} ready\n", printable(name)));
         }
     }
     if check.would_start {

@@ -54,6 +54,9 @@ pub struct NewWorker {
     /// File that holds the key that it asks for
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+    /// Seconds to wait until it has passed a health check
+    #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "600")]
+    pub wait: Option<u64>,
 }
 
 /// The worker that is changed.

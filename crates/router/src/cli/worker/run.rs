@@ -55,13 +55,20 @@ async fn command(client: &AdminClient, command: &WorkerCommand, json: bool) -> R
             body.insert("url".to_owned(), Value::from(new.url.as_str()));
             let view: WorkerView =
                 client.json(with_body(Method::POST, "/workers".to_owned(), &body)?).await?;
-            print(&view, json, |view| format!("{}: added, {}\n", printable(&view.url), worker_state(view)))
+            let warnings = warnings(&view);
+            let view = wait_until_healthy(client, new.wait, view).await?;
+            print(&view, json, |view| {
+                format!("{warnings}{}: added, {}\n", printable(&view.url), worker_state(view))
+            })
         }
         WorkerCommand::Set(change) => {
             let body = body_of(&change.settings, change.api_key_file.as_deref())?;
             let view: WorkerView =
                 client.json(with_body(Method::PATCH, path_of(&change.worker), &body)?).await?;
-            print(&view, json, |view| format!("{}: changed, {}\n", printable(&view.url), worker_state(view)))
+            print(&view, json, |view| {
+                let warnings = warnings(view);
+                format!("{warnings}{}: changed, {}\n", printable(&view.url), worker_state(view))
+            })
         }
         WorkerCommand::Drain(one) => {
             let view: WorkerView = client.json(post("drain", one)).await?;
@@ -88,6 +95,30 @@ async fn remove(client: &AdminClient, one: &OneWorker, json: bool) -> Result<(),
         pause(deadline, &format!("{url} is still there after {limit} s; its removal goes on")).await?;
     }
     print(&removal, json, |_| format!("{url}: removed\n"))
+}
+
+/// A line for each thing that had no effect.
+fn warnings(view: &WorkerView) -> String {
+    view.warnings.iter().map(|warning| format!("warning: {}\n", printable(warning))).collect()
+}
+
+/// The worker as it is once it has passed a health check, if that is to be waited for.
+async fn wait_until_healthy(
+    client: &AdminClient,
+    limit: Option<u64>,
+    mut view: WorkerView,
+) -> Result<WorkerView, CommandError> {
+    let Some(limit) = limit else { return Ok(view) };
+    let deadline = Instant::now() + Duration::from_secs(limit);
+    while !view.healthy {
+        let (url, fault) = (printable(&view.url), view.fault.as_deref().map(printable));
+        let why = fault.map_or_else(String::new, |fault| format!(" ({fault})"));
+        let over = format!("{url} has passed no health check in {limit} s{why}; it stays added");
+        pause(deadline, &over).await?;
+        let gone = || CommandError::Waited(format!("{url} was removed while it was waited for"));
+        view = find(client, &view.url).await?.ok_or_else(gone)?;
+    }
+    Ok(view)
 }
 
 /// The worker as it is once it has nothing in flight, if that is to be waited for.

@@ -63,6 +63,51 @@ async fn worker_is_added_changed_drained_and_removed_by_commands() {
 }
 
 #[tokio::test]
+async fn command_waits_for_the_first_check_that_passes_and_says_if_there_was_none() {
+    let (good, ill) = (Upstream::saying("{}").await, Upstream::saying("{}").await);
+    ill.set_health(503);
+    let router = Process::serve(&["--health-check-interval-secs", "1"]).await;
+    let (code, out, error) = worker(&router, &["add", &good.url(), "priority=1", "--wait"]).await;
+    let url = good.url();
+    assert_eq!(code, 0, "{error}");
+    assert!(
+        out.starts_with("warning: priority: accepted without effect")
+            && out.ends_with(&format!("{url}: added, ready\n")),
+        "{out}"
+    );
+    let (code, out, error) = worker(&router, &["add", &ill.url(), "--wait", "1"]).await;
+    assert!(code == 1 && error.contains("has passed no health check in 1 s"), "{code} {out} {error}");
+    assert!(error.contains("it stays added"), "{error}");
+    assert_eq!(listed(&router).await.len(), 2);
+}
+
+#[tokio::test]
+async fn where_the_router_is_and_its_token_may_stand_in_variables() {
+    let upstream = Upstream::saying("{}").await;
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "secret").unwrap();
+    let token = token.to_str().unwrap();
+    let router = Process::serve(&["--worker-urls", &upstream.url(), "--admin-token-file", token]).await;
+    let run = async |variables: &[(&str, &str)]| {
+        let mut command = command(&["worker", "list"]);
+        command.envs(variables.iter().copied());
+        let output = output(command).await;
+        (output.status.code().expect("a code"), stdout(&output), stderr(&output))
+    };
+    let admin = format!("http://{}", router.admin);
+    let (code, out, error) =
+        run(&[("SGL_ROUTER_ADMIN_URL", &admin), ("SGL_ROUTER_ADMIN_TOKEN_FILE", token)]).await;
+    assert!(code == 0 && out.contains(&upstream.url()), "{code} {out} {error}");
+    let (code, _, error) = run(&[("SGL_ROUTER_ADMIN_URL", &admin)]).await;
+    assert!(code == 1 && error.contains("token"), "{code} {error}");
+    let (code, _, error) =
+        run(&[("SGL_ROUTER_ADMIN_URL", &admin), ("SGL_ROUTER_CA_CERT_PATHS", "/none.pem,/neither.pem")])
+            .await;
+    assert!(code == 2 && error.contains("/none.pem"), "{code} {error}");
+}
+
+#[tokio::test]
 async fn commands_about_a_worker_that_is_not_there_say_so_by_their_code() {
     let router = Process::serve(&[]).await;
     for arguments in [

@@ -57,7 +57,7 @@ fn every_flag_of_both_routers_is_in_the_list_and_no_other() {
         };
         assert_eq!(find(name).map(|flag| flag.owner), Some(owner), "--{name}");
     }
-    let elsewhere = [FlagOwner::VllmBinary, FlagOwner::SglangDocuments];
+    let elsewhere = [FlagOwner::VllmBinary, FlagOwner::SglangDocuments, FlagOwner::Smg];
     for flag in all() {
         let is_known = sglang.contains_key(flag.name) || vllm.contains_key(flag.name);
         assert_eq!(is_known, !elsewhere.contains(&flag.owner), "--{}", flag.name);
@@ -130,6 +130,40 @@ fn every_policy_and_log_level_of_both_routers_is_one_here() {
     for level in choices("log-level") {
         let args = parsed(&["--log-level", &level]).unwrap();
         assert_eq!(args.log_level, level);
+    }
+}
+
+#[test]
+fn policy_of_a_half_that_nobody_has_is_refused() {
+    for flag in ["--prefill-policy", "--decode-policy"] {
+        let fault = configured(&["--policy", "random", flag, "nonsense"]).unwrap_err();
+        assert!(fault.contains(&format!("{flag}: found \"nonsense\"; allowed: one of ")), "{fault}");
+        assert!(
+            fault.contains("round_robin") && fault.contains("cache_aware") && fault.contains("prefix_hash")
+        );
+        let mine = configured(&["--policy", "random", flag, "mine", "--plugin", "mine=mine.wasm"]);
+        assert!(mine.is_ok(), "{:?}", mine.err());
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().to_str().unwrap();
+        let in_dir = || configured(&["--policy", "random", flag, "other", "--plugin-dir", place]);
+        assert!(in_dir().unwrap_err().contains("found \"other\""));
+        std::fs::write(dir.path().join("other.wasm"), "").unwrap();
+        assert!(in_dir().is_ok(), "{:?}", in_dir().err());
+    }
+    let decode = configured(&["--policy", "random", "--decode-policy", "bucket"]);
+    assert!(decode.is_err(), "it is for the prefill half only");
+}
+
+#[test]
+fn flags_that_smg_has_alone_are_refused_with_a_sentence() {
+    for (arguments, said) in [
+        (&["--router-selector", "app=r"][..], "say `--selector`"),
+        (&["--router_selector", "app=r"], "say `--selector`"),
+        (&["--model-id-from", "label"], "models are what workers say"),
+    ] {
+        let fault = configured(arguments).unwrap_err();
+        assert!(fault.contains("refused: ") && fault.contains(said), "{fault}");
+        assert!(!fault.contains("app=r"), "{fault}");
     }
 }
 

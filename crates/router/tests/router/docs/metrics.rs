@@ -95,3 +95,26 @@ fn documents_name_no_metric_that_does_not_exist() {
         }
     }
 }
+
+#[test]
+fn no_metric_has_a_name_of_sglang_routers_and_the_nearest_are_told() {
+    let ours: BTreeSet<String> =
+        METRIC_TABLES.into_iter().flat_map(|(_, metrics)| metrics).map(Metric::full_name).collect();
+    let text = pages::read("crates/router/tests/fixtures/other_routers/sglang_router_metrics.txt");
+    let (mut theirs, mut nearest) = (BTreeSet::new(), Vec::new());
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, near) = line.split_once(' ').expect("a name and what is nearest");
+        theirs.insert(name.to_owned());
+        if near != "-" {
+            assert!(ours.contains(near), "{name}: there is no {near}");
+            nearest.push((name, near));
+        }
+    }
+    assert!(theirs.len() > 40 && nearest.len() > 10, "{} names, {} pairs", theirs.len(), nearest.len());
+    let shared: Vec<&String> = ours.intersection(&theirs).collect();
+    assert!(shared.is_empty(), "labels and meaning would have to be the same: {shared:?}");
+    let page = pages::read("docs/observability.md");
+    for (name, near) in nearest {
+        assert!(page.contains(&format!("`{name}` is `{near}`")), "{name} is nearest to {near}");
+    }
+}

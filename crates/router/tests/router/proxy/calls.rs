@@ -66,6 +66,22 @@ async fn each_call_reaches_a_worker_that_answers_it() {
 }
 
 #[tokio::test]
+async fn check_that_generates_a_token_is_answered_by_a_worker() {
+    let worker = Upstream::failing(503).await;
+    let router = router::over(&[&worker]).await;
+    let answer = ask(&router, get("/health_generate")).await;
+    // The router is well; what is told is whether the engine is.
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text());
+    assert!(
+        worker.seen().iter().all(|seen| seen.uri.path() == "/health_generate") && !worker.seen().is_empty()
+    );
+    let none = router::start(router::config(Vec::new())).await;
+    assert_eq!(ask(&none, get("/health_generate")).await.json()["error"]["reason"], "none_configured");
+    let sim = sim("a").await;
+    assert_eq!(ask(&over(&[&sim]).await, get("/health_generate")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn events_of_responses_and_messages_pass_through_and_their_tokens_are_known() {
     let worker = sim("a").await;
     let router = over(&[&worker]).await;

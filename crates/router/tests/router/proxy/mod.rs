@@ -39,6 +39,7 @@ mod dialogues;
 mod edge;
 mod engine_calls;
 mod worker_aliases;
+mod workers_of_sglang;
 mod policies;
 mod prefix_match;
 mod reload;

@@ -16,7 +16,7 @@ async fn worker_is_added_listed_and_removed_as_at_other_routers() {
         (StatusCode::OK, &*format!("Successfully added worker: {}", worker.url()))
     );
     assert_eq!(call(admin, get("/list_workers")).await.json(), serde_json::json!({"urls": [worker.url()]}));
-    for path in ["/get_loads", "/v1/loads"] {
+    for path in ["/get_loads", "/loads", "/v1/loads"] {
         let loads = call(admin, get(path)).await.json();
         assert_eq!(
             (&loads["workers"][0]["worker"], &loads["workers"][0]["load"]),

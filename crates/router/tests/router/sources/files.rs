@@ -2,7 +2,7 @@ use std::fs;
 
 use http::StatusCode;
 use serde_json::json;
-use sgl_testkit::client::{call, chat, with_method};
+use sgl_testkit::client::{call, chat, get, with_method};
 use sgl_testkit::process::{Process, command, output, stdout};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
@@ -134,4 +134,27 @@ async fn file_that_names_a_key_that_is_not_there_yet_is_read_again() {
     fs::write(&key, "sk-1").unwrap();
     until_serving(&router, &["http://a:1"]).await;
     assert_eq!(source(&router).await["state"], "current");
+}
+
+#[tokio::test]
+async fn readiness_tells_how_sources_are_and_not_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("workers.toml");
+    let router =
+        router::start(router::config_with(Vec::new(), |config| config.sources.file = Some(file.clone())))
+            .await;
+    let data = router.addresses().data;
+    until_fault(&router, "cannot be read").await;
+    let told = call(data, get("/readiness")).await;
+    let failing = json!([{"source": "file", "state": "failing", "age_ms": null, "held": 0}]);
+    assert_eq!((told.status, &told.json()["sources"]), (StatusCode::SERVICE_UNAVAILABLE, &failing));
+    assert!(!told.text().contains("workers.toml"), "anybody may ask: {}", told.text());
+    fs::write(&file, "[[workers]]\nurl = \"http://127.0.0.1:1\"\n").unwrap();
+    until_serving(&router, &["http://127.0.0.1:1"]).await;
+    let told = call(data, get("/readiness")).await.json()["sources"][0].clone();
+    assert_eq!((&told["state"], &told["held"]), (&json!("current"), &json!(0)));
+    assert!(told["age_ms"].is_u64(), "{told}");
+    let without = router::start(router::config(Vec::new())).await;
+    let told = call(without.addresses().data, get("/readiness")).await.json();
+    assert!(told.get("sources").is_none(), "{told}");
 }

@@ -110,6 +110,36 @@ async fn pairs_are_told_by_their_selectors_and_annotations() {
 }
 
 #[tokio::test]
+async fn role_of_a_pod_of_the_regular_selector_is_what_its_label_of_llm_d_says() {
+    let Rig { api, router, .. } = &rig(|_| ()).await;
+    let labelled = |name: &str, ip: &str, role: &str| {
+        pod("engines", name, &format!("uid-{name}"), ip, &[("app", "sglang"), ("llm-d.ai/role", role)])
+    };
+    for (name, ip, role) in [
+        ("p", "10.0.0.1", "prefill"),
+        ("d", "10.0.0.2", "decode"),
+        ("b", "10.0.0.3", "both"),
+        ("pd", "10.0.0.4", "prefill-decode"),
+        ("ep", "10.0.0.5", "encode-prefill"),
+        ("e", "10.0.0.6", "encode"),
+        ("x", "10.0.0.7", "something-else"),
+    ] {
+        api.apply(labelled(name, ip, role));
+    }
+    let expected =
+        [(1, "prefill"), (2, "decode"), (3, "regular"), (4, "regular"), (5, "prefill"), (7, "regular")];
+    let urls: Vec<String> = expected.iter().map(|(last, _)| format!("http://10.0.0.{last}:8000")).collect();
+    until_serving(router, &urls.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    for (url, (_, role)) in urls.iter().zip(expected) {
+        assert_eq!(router::shown(router, url).await.unwrap()["role"], role, "{url}");
+    }
+    // It does something else from now on.
+    api.apply(labelled("d", "10.0.0.2", "both"));
+    until(async || router::shown(router, &urls[1]).await.is_some_and(|shown| shown["role"] == "regular"))
+        .await;
+}
+
+#[tokio::test]
 async fn api_that_is_away_or_refuses_takes_nobody_away() {
     let Rig { api, router, .. } = &rig(|_| ()).await;
     api.apply(engine("a", "10.0.0.1"));
