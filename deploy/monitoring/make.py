@@ -142,6 +142,8 @@ ROWS = {
         curves("KV events, by kind", [(rate("worker_kv_events_total", "kind"), "{{kind}}")], "short", "Told by engines that publish what their caches hold.", width=6),
     ],
     "Policy": [
+        curves("Share of the decisions", [(f"max by (policy, role) ({series('policy_share')})", "{{policy}} {{role}}")], "percentunit", "Of the policy in use, and of one on trial beside it.", width=12),
+        curves("Trials of policies, by end", [(rate("policy_trials_total", "end"), "{{end}}")], "reqps", "rolled_back: a bound was broken; withdrawn: ended by an operator.", width=12),
         curves("Decisions, by plugin", [(rate("plugin_decisions_total", "plugin"), "{{plugin}}")], "reqps", "Asked of the plugin, failed ones included."),
         curves("Time of a decision", quantiles("plugin_decision_seconds", "plugin", " {{plugin}}"), "s", "One decision in sixteen is measured."),
         curves("Failures, by cause", [(rate("plugin_failures_total", "plugin, cause"), "{{plugin}} {{cause}}")], "reqps", "docs/wasm_plugins.md says what each cause means."),
@@ -210,6 +212,8 @@ ROWS = {
             "Answered with 503 router_out_of_memory and router_out_of_resources.",
             width=6,
         ),
+        curves("Lines of the access log", [(rate("access_log_lines_total", "outcome"), "{{outcome}}")], "reqps", "failed and dropped ones are lost; docs/observability.md says why.", width=12),
+        curves("Spans of traces", [(rate("trace_spans_total", "outcome"), "{{outcome}}")], "reqps", "failed: the collector did not take them; dropped: too many waited.", width=12),
         curves("Index of prefixes", [(total("prefix_index_bytes", "instance"), "{{instance}}")], "bytes", "Limit: requests.prefix_index_max_bytes."),
         curves("Blocks in the index", [(total("prefix_index_blocks", "source"), "{{source}}")], "short", "By what was sent to workers, and by what engines report."),
         curves(

@@ -144,6 +144,15 @@ async function main() {
     await shown(page, '#done', 'Promote mine: done');
     await shown(page, '#policy', 'probation');
   });
+  await check('shows another policy on trial with its bounds, and rolls it back by a button', async () => {
+    await run(router, ['policy', '--admin-url', admin, '--admin-token-file', join(dir, 'token'), 'use', 'round_robin', '--canary', '25', '--canary-secs', '600']);
+    await shown(page, '#policy', 'round_robin on trial');
+    await shown(page, '#rollout', 'The policy round_robin is on trial with 25 % of the decisions');
+    await shown(page, '#rollout li', 'of at least 600 s');
+    await page.click('#policy-buttons button:text("Roll back round_robin")');
+    await shown(page, '#done', 'Roll back round_robin: done');
+    await page.waitForFunction(() => !document.getElementById('policy').textContent.includes('on trial'), null, { timeout: 30000 });
+  });
   await check('drains a worker by a button, and undrains it', async () => {
     const row = page.locator('#workers tbody tr').first();
     await row.locator('button:text("Drain")').click();

@@ -27,6 +27,10 @@ pub struct AuditEntry {
     pub agent: Option<String>,
     /// What was asked for: the method and the path, or the signal.
     pub change: String,
+    /// What it was about, where the path does not say it: the worker that was added, the policy with its share
+    /// and its bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
     /// Whether it was done.
     pub done: bool,
     /// The status of the answer; none for signals, and for loads whose answer is a stream.

@@ -14,6 +14,9 @@ pub struct ReloadReport {
     pub needs_restart: Vec<ChangedValue>,
     /// What was not applied, and why; what was before goes on.
     pub refused: Vec<ReloadRefusal>,
+    /// Workers that another source has, and that are left to it. That is no failure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_to_others: Vec<ReloadRefusal>,
 }
 
 /// One thing that a reload changed.

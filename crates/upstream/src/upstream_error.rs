@@ -36,6 +36,9 @@ pub enum UpstreamError {
     /// The connection broke before the head of the answer was complete.
     #[error("the connection broke before an answer")]
     Broken(#[source] hyper::Error),
+    /// What came back is no HTTP: as a rule, TLS is spoken there.
+    #[error("what answers there speaks no HTTP/1.1; if it speaks TLS, its URL begins with `https://`")]
+    NotHttp,
     /// A connection that had been idle broke under the request: the worker closed it at the same moment,
     /// or it crashed.
     #[error("an idle connection broke under the request")]
@@ -65,6 +68,8 @@ impl UpstreamError {
     pub(crate) fn of_sending(error: hyper::Error) -> Self {
         match tls_fault::within(&error) {
             Some(told) => Self::Tls { told },
+            // hyper has no other way to tell it from other faults of an answer.
+            None if error.is_parse() && error.to_string().contains("HTTP version") => Self::NotHttp,
             None => Self::Broken(error),
         }
     }

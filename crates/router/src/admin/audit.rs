@@ -98,7 +98,7 @@ impl Audit {
         manager: &Arc<PluginManager>,
     ) -> io::Result<Arc<Self>> {
         let target = file.map(|file| LogTarget::File(file.to_owned()));
-        let file = target.as_ref().map(LogFile::open).transpose()?;
+        let file = target.as_ref().map(|target| LogFile::open(target, "the audit log")).transpose()?;
         Ok(Arc::new(Self {
             backends: Arc::clone(proxy.backends()),
             placing: Arc::clone(proxy.placing()),
@@ -116,6 +116,7 @@ impl Audit {
             token: None,
             agent: None,
             change,
+            what: None,
             done: false,
             status: None,
             reason: None,
@@ -188,6 +189,12 @@ impl AuditTicket {
     /// Says more of what it is.
     pub(crate) fn about(mut self, about: Option<&str>) -> Self {
         about.iter().for_each(|about| self.entry.change.push_str(&format!(" ({about})")));
+        self
+    }
+
+    /// Says what it was about, where neither the method nor the path says so.
+    pub(crate) fn of(mut self, what: Option<String>) -> Self {
+        self.entry.what = what;
         self
     }
 

@@ -44,7 +44,12 @@ impl Guard {
                 Ok(())
             }
             Self::Token(_) => {
-                let detail = "send the admin token as `authorization: Bearer …`";
+                let is_shown = request.headers().contains_key(header::AUTHORIZATION);
+                let detail = if is_shown {
+                    "the token that was shown is not this router's; send the admin token as `authorization: Bearer …`"
+                } else {
+                    "send the admin token as `authorization: Bearer …`"
+                };
                 Err(Problem::coded(StatusCode::UNAUTHORIZED, problem_code::UNAUTHORIZED, detail))
             }
             Self::Hosts(rule) => rule.check(request.uri(), request.headers()),

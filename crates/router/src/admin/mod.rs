@@ -44,6 +44,7 @@ pub(crate) mod listener;
 pub(crate) mod kept_workers;
 mod worker_id;
 mod worker_views;
+mod near_workers;
 pub(crate) mod audit;
 pub(crate) mod who;
 mod worker_body;

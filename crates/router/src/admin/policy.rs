@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use http::StatusCode;
@@ -12,6 +13,7 @@ use crate::admin::plugins::refusal::fault_view;
 use crate::admin::who::Changed;
 use crate::manage::{PluginManager, PolicySwitch, SwitchError};
 use sgl_api::{PolicyChoice, PolicyKind, PolicyList, PolicySummary, PolicyView, Problem, problem_code};
+use sglang_router_rs::config::CanaryOptions;
 use sglang_router_rs::policies::NativePolicy;
 use sglang_router_rs::types::shown;
 
@@ -95,16 +97,35 @@ pub(crate) async fn show(State(Policies { switch, .. }): State<Policies>) -> Jso
 pub(crate) async fn choose(
     State(policies): State<Policies>,
     request: Request,
-) -> Result<(Extension<Changed>, Json<PolicyView>), Problem> {
+) -> Result<(Extension<Changed>, Json<PolicyView>), Response> {
+    let PolicyChoice { name, canary } = choice_in(request).await.map_err(IntoResponse::into_response)?;
+    let changed = || Extension(Changed(choice_in_words(&name, canary.as_ref())));
+    match policies.switch.use_policy(&name, canary).await {
+        Ok(()) => Ok((changed(), Json(policies.switch.view()))),
+        Err(error) => Err((changed(), Problem::from(error)).into_response()),
+    }
+}
+
+async fn choice_in(request: Request) -> Result<PolicyChoice, Problem> {
     let (head, body) = request.into_parts();
     BodyKind::of(&head.headers, &[BodyKind::Json])?;
     let body = bytes_of(&head, body, MAX_JSON_BYTES).await?;
-    let PolicyChoice { name, canary } = serde_json::from_slice(&body).map_err(|error| {
+    serde_json::from_slice(&body).map_err(|error| {
         Problem::coded(StatusCode::BAD_REQUEST, "bad_policy_choice", shown(&error.to_string()))
-    })?;
-    policies.switch.use_policy(&name, canary).await?;
-    let share = canary.map(|canary| format!(", {} % first", canary.percent)).unwrap_or_default();
-    Ok((Extension(Changed(shown(&format!("{name}{share}")))), Json(policies.switch.view())))
+    })
+}
+
+/// What is chosen, with the share and the bounds of a trial.
+fn choice_in_words(name: &str, canary: Option<&CanaryOptions>) -> String {
+    let Some(bounds) = canary else { return shown(name) };
+    let CanaryOptions { percent, min_secs, min_decisions, max_p99_ratio, p99_slack_us, .. } = bounds;
+    let [decisions, requests] =
+        [bounds.max_failure_rate_increase, bounds.max_request_error_rate_increase].map(|share| share * 100.0);
+    shown(&format!(
+        "{name}, {percent} % first: for {min_secs} s and {min_decisions} decisions at least, with {decisions} % more \
+         failed decisions, {requests} % more failed requests, and a decision p99 of {max_p99_ratio} times or \
+         {p99_slack_us} us more at most"
+    ))
 }
 
 /// Has the policy on trial place all requests

@@ -171,7 +171,8 @@ pub(crate) async fn log_changes(State(log): State<ChangeLog>, request: Request, 
         let is_elsewhere = response.extensions().get::<LoggedElsewhere>().is_some();
         let told = if is_elsewhere { None } else { log.write(&who, &change, &response) };
         if let Some((status, refused)) = told {
-            ticket.end(Some(status), refused).await;
+            let what = response.extensions().get::<Changed>().map(|changed| changed.0.clone());
+            ticket.of(what).end(Some(status), refused).await;
         }
         response
     });

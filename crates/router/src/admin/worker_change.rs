@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::admin::worker_id::normal;
 use crate::config::check_workers::check_worker;
+use crate::config::near_names::nearest_first;
 use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::UndrainError;
 use crate::proxy::worker_origin::WorkerOrigin;
@@ -24,7 +25,8 @@ pub(crate) fn changed(origin: &WorkerOrigin, patch: &Map<String, Value>) -> Resu
         return Err(Problem::new(StatusCode::CONFLICT, error.to_string()));
     }
     let refused = |error: serde_json::Error| {
-        let detail = format!("not a worker any more: {}", without_user(&error.to_string()));
+        let told = nearest_first(&without_user(&error.to_string()));
+        let detail = format!("with this change it would be no worker: {told}");
         Problem::new(StatusCode::BAD_REQUEST, detail)
     };
     let mut whole = serde_json::to_value(&origin.entry).map_err(refused)?;

@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::admin::body::{BodyKind, MAX_JSON_BYTES, bytes_of};
 use crate::admin::extract::{InPath, InQuery};
 use crate::admin::kept_workers::{KeptWorkers, Turn};
+use crate::admin::near_workers::meant;
 use crate::admin::who::Changed;
 use crate::admin::worker_body::WorkerBody;
 use crate::admin::worker_change;
@@ -25,6 +26,7 @@ use crate::admin::worker_id::{id_of, normal, url_of};
 use crate::admin::worker_views;
 use crate::admin::worker_wait::{WaitLimit, healthy_or_over};
 use crate::config::check_workers::check_worker;
+use crate::config::near_names::nearest_first;
 use crate::config::worker_entry::WorkerEntry;
 use crate::config::worker_source::WorkerSource;
 use crate::proxy::AddError;
@@ -119,7 +121,8 @@ pub(crate) async fn add(
     let body = bytes_of(&head, body, MAX_JSON_BYTES).await?;
     let WorkerBody { fields, warnings } = WorkerBody::read(&body)?;
     let entry: WorkerEntry = serde_json::from_value(Value::Object(fields)).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, format!("not a worker: {}", without_user(&error.to_string())))
+        let problem = nearest_first(&without_user(&error.to_string()));
+        Problem::new(StatusCode::BAD_REQUEST, format!("not a worker: {problem}"))
     })?;
     let (changed, target) = add_entry(&workers, &entry).await?;
     healthy_or_over(&workers.backends, &target, wait).await;
@@ -260,7 +263,8 @@ fn there_already(backends: &Backends, entry: &WorkerEntry, error: &AddError) -> 
         }
         _ => "",
     };
-    Problem::new(StatusCode::CONFLICT, format!("{error}{hint}"))
+    let change = "; PATCH /workers/{id} (`sgl-router worker set`) changes it while it serves";
+    Problem::new(StatusCode::CONFLICT, format!("{error}{change}{hint}"))
 }
 
 /// Lets a draining worker be chosen again
@@ -333,7 +337,7 @@ fn unknown(backends: &Backends, url: &str) -> Problem {
     let whole = url.rsplit_once('@').map(|(engine, _)| normal(engine));
     let detail = match whole.filter(|engine| !backends.targets(engine).is_empty()) {
         Some(engine) => format!("that is a rank of {engine}, which is drained and removed as a whole"),
-        None => format!("there is no worker {}", WorkerUrl::refused(url)),
+        None => format!("there is no worker {}{}", WorkerUrl::refused(url), meant(backends, url)),
     };
     Problem::coded(StatusCode::NOT_FOUND, problem_code::WORKER_NOT_FOUND, detail)
 }

@@ -26,7 +26,7 @@ use crate::admin::{
 };
 use crate::cli::front_listener::FrontListener;
 use crate::cli::request_logs::{open_access_log, open_audit, open_recorder, open_traces};
-use crate::cli::start_error::StartError;
+use crate::cli::start_error::{ListenAddress, StartError};
 use crate::cli::version;
 use crate::config::TokenizerEntry;
 use crate::config::checked::CheckedConfig;
@@ -34,6 +34,7 @@ use crate::fleet;
 use crate::fleet::{FleetBoard, FleetParts};
 use crate::manage::dir_watch::DirWatch;
 use crate::manage::embedded::{load_of, settings_page};
+use crate::manage::policy_metrics;
 use crate::manage::registry_modules::RegistryModules;
 use crate::manage::restore::{keep_up, restore};
 use crate::manage::state_dir::StateDir;
@@ -109,15 +110,20 @@ impl RunningRouter {
         open_access_log(config.access_log, &proxy, &metrics)?;
         let spans = open_traces(config.traces, &proxy, &metrics)?;
         let audit = open_audit(config.audit_file, &proxy, &manager)?;
-        let listen = |address, purpose| move |source| StartError::Listen { address, purpose, source };
+        let listening = [
+            (config.data_address, "clients"),
+            (config.metrics_address, "metrics"),
+            (config.admin_address, "operators"),
+        ];
+        let [of_clients, of_metrics, of_operators] = listening;
+        let failed = |source| StartError::listening(of_clients, &listening, source);
         let address = config.data_address;
         load_tokenizers(&proxy, config.tokenizers).await?;
         let picker = config.picker.map(|settings| (settings, factory, &*metrics));
-        let server = FrontListener::bind(address, &proxy, data_tls.clone(), picker).await;
-        let server = server.map_err(listen(address, "clients"))?;
-        let data = server.address().map_err(listen(address, "clients"))?;
-        let (metrics_listener, metrics_address) = bind(config.metrics_address, "metrics").await?;
-        let (admin_listener, admin) = bind(config.admin_address, "operators").await?;
+        let server = FrontListener::bind(address, &proxy, data_tls.clone(), picker).await.map_err(failed)?;
+        let data = server.address().map_err(failed)?;
+        let (metrics_listener, metrics_address) = bind(of_metrics, &listening).await?;
+        let (admin_listener, admin) = bind(of_operators, &listening).await?;
         let listeners = [("clients", &data_tls), ("metrics", &metrics_tls), ("operators", &admin_tls)];
         let certificates = CertificateWatch::of(listeners, proxy.backends().tls(), &metrics)?;
         for worker in &config.workers {
@@ -130,6 +136,7 @@ impl RunningRouter {
             config.state_dir.as_deref(),
         );
         let switch = Arc::new(switch);
+        policy_metrics::register(proxy.placing(), switch.ends(), &metrics);
         // Boxed: it may load a module, which takes much more than the rest.
         Box::pin(switch.restore()).await;
         let kept = config.state_dir.as_deref().map(|dir| Arc::new(KeptWorkers::open(dir)));
@@ -363,9 +370,9 @@ fn not_loaded(config: &CheckedConfig, manager: &PluginManager) -> BTreeSet<PathB
     bad.chain(config.faulty_plugins.iter().map(|plugin| PathBuf::from(&plugin.file))).collect()
 }
 
-async fn bind(address: SocketAddr, purpose: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { address, purpose, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+async fn bind(one: ListenAddress, all: &[ListenAddress]) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::listening(one, all, source);
+    let listener = TcpListener::bind(one.0).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

@@ -71,7 +71,12 @@ fn page(report: &ReloadReport) -> String {
         ));
     }
     for left in &report.needs_restart {
-        text.push_str(&format!("needs a restart: {}\n", printable(&value(left))));
+        let instead = if left.key == "policy" { "; at once: sgl-router policy use NAME" } else { "" };
+        text.push_str(&format!("needs a restart: {}{instead}\n", printable(&value(left))));
+    }
+    for left in &report.left_to_others {
+        let (what, name) = (left.what.as_str(), printable(&left.name));
+        text.push_str(&format!("{what} {name}: {}\n", printable(&left.reason)));
     }
     for refusal in &report.refused {
         let (what, name) = (refusal.what.as_str(), printable(&refusal.name));

@@ -1,7 +1,7 @@
 //! Why a router did not start.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use crate::manage::kept_plugin::BadFile;
@@ -12,17 +12,44 @@ use sglang_router_rs::config::Faults;
 use sglang_router_rs::policies::PluginError;
 use sglang_router_rs::types::shown_path;
 
+/// An address where the router listens, and who connects there.
+pub(crate) type ListenAddress = (SocketAddr, &'static str);
+
+/// The flag that gives a listener another port.
+fn flag_of(purpose: &str) -> &'static str {
+    match purpose {
+        "metrics" => "--prometheus-port",
+        "operators" => "--admin-port",
+        _ => "--port",
+    }
+}
+
+impl StartError {
+    /// An address that cannot be bound, with those of the addresses behind it that cannot be bound either.
+    /// Those before it are bound by now.
+    pub(crate) fn listening(failed: ListenAddress, all: &[ListenAddress], source: io::Error) -> Self {
+        let behind = all.iter().skip_while(|one| **one != failed).skip(1);
+        let taken = behind.filter(|(address, _)| TcpListener::bind(address).is_err());
+        let others = taken
+            .map(|(address, purpose)| format!(", nor on {address} for {purpose} ({})", flag_of(purpose)));
+        let (address, purpose) = failed;
+        Self::Listen { address, purpose, others: others.collect(), source }
+    }
+}
+
 /// Why a router did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// An address could not be bound.
-    #[error("cannot listen on {address} for {purpose}")]
+    #[error("cannot listen on {address} for {purpose} ({}){others}", flag_of(purpose))]
     Listen {
         /// The address.
         address: SocketAddr,
         /// Who would connect there.
         purpose: &'static str,
+        /// The other addresses of the router that cannot be bound either, as the rest of the sentence.
+        others: String,
         /// What the system said.
         source: io::Error,
     },

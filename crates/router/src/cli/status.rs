@@ -101,20 +101,31 @@ fn page(status: &RouterStatus, workers: &[WorkerView]) -> String {
     if !workers.is_empty() {
         text.push('\n');
         text.push_str(&table(&HEAD, &workers.iter().map(row).collect::<Vec<_>>()));
+        text.push_str(&faults(workers));
     }
     text
 }
 
-/// The policy on trial, if there is one.
-fn trial_line(status: &RouterStatus) -> String {
+/// Why workers fail their checks, to be read below their table.
+pub(crate) fn faults(workers: &[WorkerView]) -> String {
+    let ill = workers.iter().filter_map(|worker| Some((worker, worker.fault.as_ref()?)));
+    let lines: String =
+        ill.map(|(worker, fault)| format!("{}: {}\n", printable(&worker.url), printable(fault))).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
+}
+
+/// The policy on trial, if there is one, with how far it is.
+pub(crate) fn trial_line(status: &RouterStatus) -> String {
     let Some(trial) = &status.policy_trial else { return String::new() };
     format!(
-        "on trial: {} with {} % of the decisions for {} s, {} failed of {}\n",
+        "on trial: {} with {} % of the decisions for {} of at least {} s, {} failed of {}, at least {}\n",
         printable(&trial.name),
         trial.bounds.percent,
         trial.for_secs,
+        trial.bounds.min_secs,
         trial.own.failures,
         count(trial.own.decisions, "decision"),
+        trial.bounds.min_decisions,
     )
 }
 

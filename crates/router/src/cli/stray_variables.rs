@@ -52,10 +52,12 @@ fn strays(variables: impl Iterator<Item = (OsString, OsString)>, known: &[String
         if is_known || is_of_service(name, &value) {
             continue;
         }
-        let near = nearest(name, known.iter().map(String::as_str));
+        let bare = |name: &'_ str| name.strip_prefix(VARIABLE_PREFIX).map(str::to_owned).unwrap_or_default();
+        let flags: Vec<String> = known.iter().map(|known| bare(known)).collect();
+        let near = nearest(&bare(name), flags.iter().map(String::as_str));
         found.push(StrayVariable {
             name: name.to_owned(),
-            meant: near.first().map(|meant| (*meant).to_owned()),
+            meant: near.first().map(|meant| format!("{VARIABLE_PREFIX}{meant}")),
         });
     }
     found.sort();

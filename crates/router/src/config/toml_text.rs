@@ -10,6 +10,9 @@ use crate::config::near_names::nearest_first;
 use sgl_upstream::without_user;
 use sglang_router_rs::config::Fault;
 
+/// Faults of syntax that are told of a file: with more, it is no TOML at all, such as a certificate.
+const MOST_SYNTAX_FAULTS: usize = 3;
+
 /// One step on the way to a value.
 #[derive(Clone, Debug, PartialEq)]
 enum PathStep {
@@ -28,7 +31,15 @@ pub(crate) fn read<T: for<'de> Deserialize<'de> + Default>(text: &str) -> (T, Ve
         let fault = |error: &toml::de::Error| {
             Fault::text(String::new(), line(text, error.span().as_ref()), without_user(error.message()))
         };
-        return (T::default(), syntax.iter().map(fault).collect());
+        let mut faults: Vec<Fault> = syntax.iter().take(MOST_SYNTAX_FAULTS).map(fault).collect();
+        if let Some(more @ 1..) = syntax.len().checked_sub(MOST_SYNTAX_FAULTS) {
+            faults.push(Fault::text(
+                String::new(),
+                None,
+                format!("{more} more such faults: is this a TOML file?"),
+            ));
+        }
+        return (T::default(), faults);
     }
     let mut faults = Vec::new();
     loop {
@@ -166,6 +177,14 @@ allowed_syscalls = ["a", 7]
         assert_eq!(faults.len(), 1);
         assert_eq!((config.policy.as_str(), config.server.host.as_str()), ("random", "::1"));
         assert_eq!(config.server.port, 30_000, "the default stands in for what could not be read");
+    }
+
+    #[test]
+    fn file_that_is_no_toml_is_told_in_a_few_lines() {
+        let found = faults(&"MIIB+/= not a key\n".repeat(40));
+        assert_eq!(found.len(), 4, "{found:#?}");
+        assert!(found[3].contains(" more such faults"), "{found:#?}");
+        assert!(faults("no key\n").iter().all(|fault| !fault.contains("more such")));
     }
 
     #[test]

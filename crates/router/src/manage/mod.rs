@@ -22,6 +22,7 @@ pub(crate) mod desired_load;
 mod foresight;
 mod kept_policy;
 pub(crate) mod placing;
+pub(crate) mod policy_metrics;
 pub(crate) mod policy_switch;
 pub(crate) mod plugin_metrics;
 pub(crate) mod restore;

@@ -18,8 +18,9 @@ use crate::manage::kept_policy::{ChosenPolicy, KeptPolicy};
 use crate::manage::manager::PluginManager;
 use crate::manage::module_file::Module;
 use crate::manage::placing::{Placing, PolicyTrial};
+use crate::manage::policy_metrics::{TrialEnds, kind_of};
 use crate::manage::settings::Settings;
-use sgl_api::{AfterRestart, PolicyKind, PolicyTrialView, PolicyView, TrialCounts};
+use sgl_api::{AfterRestart, PolicyTrialView, PolicyView, TrialCounts};
 use sglang_router_rs::config::{
     CanaryOptions, Fault, Faults, PluginOptions, Rollout, WasmPolicyConfig, plugin_faults,
 };
@@ -81,6 +82,7 @@ pub(crate) struct PolicySwitch {
     notes: Mutex<SwitchNotes>,
     turn: tokio::sync::Mutex<()>,
     begun: Notify,
+    ends: Arc<TrialEnds>,
 }
 
 #[derive(Debug, Default)]
@@ -101,7 +103,12 @@ impl PolicySwitch {
     ) -> Self {
         let kept = state_dir.map(KeptPolicy::new);
         let (notes, turn, begun) = (Mutex::default(), tokio::sync::Mutex::default(), Notify::new());
-        Self { placing, manager, configured, kept, notes, turn, begun }
+        Self { placing, manager, configured, kept, notes, turn, begun, ends: Arc::default() }
+    }
+
+    /// How trials ended.
+    pub(crate) fn ends(&self) -> &Arc<TrialEnds> {
+        &self.ends
     }
 
     /// Comes back to the policy that an operator chose before the restart, if it can be used and the
@@ -183,6 +190,10 @@ impl PolicySwitch {
                 Ok(())
             }
             None => {
+                if let Some(trial) = &trial {
+                    let is_promoted = trial.policy.name() == policy.name();
+                    TrialEnds::add(if is_promoted { &self.ends.promoted } else { &self.ends.withdrawn });
+                }
                 self.enter(policy, "chosen by the operator").await;
                 Ok(())
             }
@@ -201,6 +212,7 @@ impl PolicySwitch {
     pub(crate) async fn promote(&self) -> Result<(), SwitchError> {
         let _turn = self.turn.lock().await;
         let trial = self.placing.trial().ok_or(SwitchError::NoTrial)?;
+        TrialEnds::add(&self.ends.promoted);
         self.enter(trial.policy.clone(), "promoted by the operator").await;
         Ok(())
     }
@@ -217,6 +229,7 @@ impl PolicySwitch {
     pub(crate) async fn roll_back(&self) -> Result<(), SwitchError> {
         let _turn = self.turn.lock().await;
         if let Some(trial) = self.placing.trial() {
+            TrialEnds::add(&self.ends.withdrawn);
             self.drop_trial(&trial, "by the operator");
             return Ok(());
         }
@@ -246,8 +259,14 @@ impl PolicySwitch {
         let _turn = self.turn.lock().await;
         let Some(trial) = self.placing.trial() else { return };
         match trial.own.judge(&trial.options, trial.since.elapsed(), &trial.stable) {
-            CanaryVerdict::RollBack(reason) => self.drop_trial(&trial, &reason),
-            CanaryVerdict::Promote => self.enter(trial.policy.clone(), "promoted: all bounds held").await,
+            CanaryVerdict::RollBack(reason) => {
+                TrialEnds::add(&self.ends.rolled_back);
+                self.drop_trial(&trial, &reason);
+            }
+            CanaryVerdict::Promote => {
+                TrialEnds::add(&self.ends.promoted);
+                self.enter(trial.policy.clone(), "promoted: all bounds held").await;
+            }
             CanaryVerdict::Wait => {}
         }
     }
@@ -342,14 +361,6 @@ impl PolicySwitch {
             trial: trial.as_deref().map(trial_view),
             last_event: notes.last_event.clone(),
         }
-    }
-}
-
-fn kind_of(policy: &PolicyHandle) -> PolicyKind {
-    match policy {
-        PolicyHandle::Native(_) => PolicyKind::BuiltIn,
-        PolicyHandle::Wasm(_) => PolicyKind::Plugin,
-        PolicyHandle::Custom(_) => PolicyKind::Custom,
     }
 }
 

@@ -253,6 +253,16 @@ metrics! {
 }
 
 metrics! {
+    /// Policies, built-in ones and plugins.
+    POLICY_METRICS "sgl_router":
+
+    POLICY_SHARE = Gauge "policy_share" ["policy", "kind", "role"]
+        "Share of the decisions that a policy makes, 0 to 1";
+    POLICY_TRIALS = Counter "policy_trials" ["end"]
+        "Policies that were on trial, by how that ended";
+}
+
+metrics! {
     /// Sources of workers.
     SOURCE_METRICS "sgl_router":
 
@@ -277,11 +287,12 @@ metrics! {
 }
 
 /// All of them, as the documents show them: the heading of a table, and its metrics.
-pub const TABLES: [(&str, &[Metric]); 7] = [
+pub const TABLES: [(&str, &[Metric]); 8] = [
     ("Requests", REQUEST_METRICS),
     ("Workers", WORKER_METRICS),
     ("Sources of workers", SOURCE_METRICS),
     ("TLS", TLS_METRICS),
+    ("Policies in use", POLICY_METRICS),
     ("Plugins", PLUGIN_METRICS),
     ("Build", BUILD_METRICS),
     ("Process", PROCESS_METRICS),

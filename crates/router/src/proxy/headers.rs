@@ -9,10 +9,6 @@ use sglang_router_rs::policies::HeaderLookup;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Proxies that a request may have come through, by `x-forwarded-for`. Each router adds one, so a ring of routers
-/// ends here; chains of proxies that are meant are much shorter.
-pub(crate) const MAX_HOPS: usize = 20;
-
 /// What the router's own headers begin with.
 const OWN_PREFIX: &str = "x-sgl-";
 

@@ -71,6 +71,8 @@ mod clients;
 mod room;
 mod client_io;
 pub(crate) mod sessions;
+mod path_hint;
+mod short_answer;
 mod error_body;
 mod proxy_error;
 mod cors;

@@ -79,9 +79,11 @@ impl Outcome {
             UpstreamError::Switched | UpstreamError::Coded => {
                 ProxyError::InvalidAnswer { reason: error.to_string() }
             }
-            UpstreamError::Broken(_) | UpstreamError::Stale | UpstreamError::Ended | UpstreamError::Empty => {
-                ProxyError::BrokenAnswer
-            }
+            UpstreamError::Broken(_)
+            | UpstreamError::NotHttp
+            | UpstreamError::Stale
+            | UpstreamError::Ended
+            | UpstreamError::Empty => ProxyError::BrokenAnswer,
         };
         Self::Failed { error: told, ending: Ending::of_call(error) }
     }

@@ -6,32 +6,30 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
-use crate::config::engine_calls::engine_call;
 use crate::proxy::client_keys::{KeyLimit, KeyRefusal};
 use crate::proxy::error_body::ToldError;
-use crate::proxy::headers::MAX_HOPS;
 use crate::proxy::model_index::UnknownModel;
+use crate::proxy::path_hint::where_else;
 use crate::proxy::pressure::NoRoom;
 use crate::proxy::queue::register::NoPlace;
 use crate::proxy::route::Route;
 use crate::proxy::sessions::NoSession;
+use crate::proxy::short_answer::json;
 use crate::proxy::shortage::Shortage;
-use crate::proxy::worker_door::WorkerDoor;
 use sglang_router_rs::policies::FailureCause;
 
 /// Seconds after which a client may try again when no worker is there.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// Proxies that a request may have come through, by `x-forwarded-for`. Each router adds one, so a ring of routers
+/// ends here; chains of proxies that are meant are much shorter.
+pub(crate) const MAX_HOPS: usize = 20;
 
 /// Headers of a request at most: hyper takes no more than 100, and says so without a word.
 pub(crate) const MAX_HEADERS: usize = 96;
 
 /// Bytes of their names and values together.
 pub(crate) const MAX_HEADER_BYTES: usize = 64 << 10;
-
-/// What paths begin with that only operators have.
-const OF_OPERATORS: [&str; 3] = ["/v1/plugins", "/v1/policy", "/v1/fanout"];
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Why a request is not answered by a worker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -314,17 +312,6 @@ impl ProxyError {
     }
 }
 
-/// Who has a path that is none of clients.
-fn where_else(path: &str) -> &'static str {
-    if WorkerDoor::is_for(path) {
-        "; operators have it at their own port (admin.port), and here with --client-worker-api"
-    } else if engine_call(path).is_some() || OF_OPERATORS.iter().any(|own| path.starts_with(own)) {
-        "; operators have it at their own port (admin.port)"
-    } else {
-        ""
-    }
-}
-
 /// Why a request without a known key is refused.
 fn no_key(is_shown: bool) -> &'static str {
     if is_shown {
@@ -342,24 +329,6 @@ pub(crate) fn listed(methods: &[Method]) -> String {
 fn seconds(time: Duration) -> HeaderValue {
     let seconds = time.as_millis().div_ceil(1000).clamp(1, 86_400);
     HeaderValue::from(u32::try_from(seconds).unwrap_or(u32::MAX))
-}
-
-/// A JSON answer.
-pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    response
-}
-
-/// A short text.
-pub(crate) fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from_static(body.as_bytes()));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
 }
 
 #[cfg(test)]
@@ -406,20 +375,6 @@ mod tests {
             "code": "model_not_found",
         }});
         assert_eq!(body, expected);
-    }
-
-    #[test]
-    fn path_of_operators_is_told_where_it_is() {
-        let told = |path: &str| ProxyError::NotFound { path: path.to_owned() }.to_string();
-        for (path, expected) in [
-            ("/workers", "--client-worker-api"),
-            ("/workers/7", "--client-worker-api"),
-            ("/flush_cache", "admin.port"),
-            ("/v1/plugins/x", "admin.port"),
-        ] {
-            assert!(told(path).contains(expected), "{}", told(path));
-        }
-        assert_eq!(told("/v1/nothing"), "there is no endpoint /v1/nothing");
     }
 
     #[test]

@@ -142,6 +142,7 @@ impl Ending {
             UpstreamError::Switched
             | UpstreamError::Coded
             | UpstreamError::Broken(_)
+            | UpstreamError::NotHttp
             | UpstreamError::Stale
             | UpstreamError::Ended
             | UpstreamError::Empty => Some(RetryCondition::Broken),

@@ -14,12 +14,11 @@ use crate::proxy::client_keys::{KeyRing, KeyUse};
 use crate::proxy::clients::Client;
 use crate::proxy::data_plane::DataPlane;
 use crate::proxy::head::Head;
-use crate::proxy::headers::MAX_HOPS;
 use crate::proxy::held_by_answer::HeldByAnswer;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::measures::Measures;
 use crate::proxy::out_body::OutBody;
-use crate::proxy::proxy_error::{MAX_HEADER_BYTES, MAX_HEADERS, OwnError, ProxyError, ToldStatus};
+use crate::proxy::proxy_error::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_HOPS, OwnError, ProxyError, ToldStatus};
 use crate::proxy::route::Route;
 use crate::proxy::sessions::finish_session;
 use crate::proxy::shortage::Shortage;
@@ -28,7 +27,7 @@ use crate::proxy::source_reports::SourceReport;
 use crate::proxy::surroundings::Surroundings;
 use crate::proxy::traces::RequestTrace;
 use crate::proxy::worker_door::WorkerDoor;
-use crate::proxy::{admission, answering, body, proxy_error};
+use crate::proxy::{admission, answering, body, short_answer};
 use sglang_router_rs::core::{FleetWorker, Worker};
 
 /// Answers a request, whatever it is.
@@ -83,7 +82,7 @@ async fn routed(client: &Arc<Client>, mut request: Request<Incoming>, started: I
         return refused(client, &ProxyError::MethodNotAllowed { allowed }, Some(route));
     }
     match route {
-        Route::Liveness => own(client, proxy_error::text(StatusCode::OK, "OK")),
+        Route::Liveness => own(client, short_answer::text(StatusCode::OK, "OK")),
         Route::Readiness => own(client, readiness(client.proxy())),
         Route::FinishSession => own(client, end_of_session(client.proxy(), request.uri().query())),
         _ => measured(client, route, request, started).await,
@@ -255,7 +254,7 @@ fn models(
     }
     let page = page(&snapshot)?;
     client.proxy().measures().finished(route, started.elapsed());
-    Ok(own(client, proxy_error::json(StatusCode::OK, page)))
+    Ok(own(client, short_answer::json(StatusCode::OK, page)))
 }
 
 /// What `/v1/models` says.
@@ -274,7 +273,7 @@ fn model_card(snapshot: &Snapshot, id: &str) -> Result<Bytes, ProxyError> {
 /// What `/finish_session` says.
 fn end_of_session(proxy: &DataPlane, query: Option<&str>) -> Response<Bytes> {
     match finish_session(proxy.placing(), query) {
-        Ok(ended) => proxy_error::json(StatusCode::OK, serde_json::to_vec(&ended).unwrap_or_default()),
+        Ok(ended) => short_answer::json(StatusCode::OK, serde_json::to_vec(&ended).unwrap_or_default()),
         Err(why) => {
             let error = ProxyError::NoSession(why);
             proxy.measures().refused(error.code());
@@ -328,7 +327,7 @@ fn readiness(proxy: &DataPlane) -> Response<Bytes> {
         full: snapshot.targets().iter().filter(|target| target.fullness().is_full()).count(),
         sources: proxy.sources(),
     };
-    proxy_error::json(status, serde_json::to_vec(&body).unwrap_or_default())
+    short_answer::json(status, serde_json::to_vec(&body).unwrap_or_default())
 }
 
 /// An error of the router's own.

@@ -238,6 +238,28 @@ function canary(plugin) {
   ];
 }
 
+// Another policy that has a share of the decisions: its bounds are those of a plugin's canary.
+function policyTrial(trial) {
+  const { own, stable, bounds } = trial;
+  const share = (some, all) => (all ? some / all : 0);
+  const more = share(own.failures, own.decisions) - share(stable.failures, stable.decisions);
+  const errors = share(own.request_errors, own.requests) - share(stable.request_errors, stable.requests);
+  const rows = [
+    bound('Time', trial.for_secs / (bounds.min_secs || 1), `${span(trial.for_secs * 1000)} of at least ${bounds.min_secs} s`),
+    bound('Decisions', own.decisions / (bounds.min_decisions || 1), `${number(own.decisions)} of at least ${number(bounds.min_decisions)}`),
+    bound('More failed decisions', more / (bounds.max_failure_rate_increase || 1), `${percent(Math.max(0, more))} of at most ${percent(bounds.max_failure_rate_increase)}`, more > bounds.max_failure_rate_increase),
+    bound('More failed requests', errors / (bounds.max_request_error_rate_increase || 1), `${percent(Math.max(0, errors))} of at most ${percent(bounds.max_request_error_rate_increase)}`, errors > bounds.max_request_error_rate_increase),
+  ];
+  if (own.p99_ns !== null && stable.p99_ns !== null) {
+    const allowed = Math.max(stable.p99_ns * bounds.max_p99_ratio, stable.p99_ns + bounds.p99_slack_us * 1000);
+    rows.push(bound('Decision time (99 %)', own.p99_ns / allowed, `${seconds(own.p99_ns / 1e9)} of at most ${seconds(allowed / 1e9)}`, own.p99_ns > allowed));
+  }
+  return [
+    element('p', `The policy ${trial.name} is on trial with ${number(bounds.percent, 1)} % of the decisions.`),
+    element('ul', rows, { class: 'bounds' }),
+  ];
+}
+
 function shadow(plugin) {
   if (!plugin.shadow) return [];
   const { compared, agreed, skipped } = plugin.shadow;
@@ -246,11 +268,13 @@ function shadow(plugin) {
 
 function policy(now) {
   const { plugin, status } = now;
-  at('policy').textContent = `· ${status.policy}${plugin ? ` · ${plugin.state}` : ' · built in'}`;
-  at('rollout').replaceChildren(...(plugin ? [...canary(plugin), ...shadow(plugin)] : []));
+  const trial = status.policy_trial;
+  at('policy').textContent = `· ${status.policy}${plugin ? ` · ${plugin.state}` : ' · built in'}${trial ? ` · ${trial.name} on trial` : ''}`;
+  at('rollout').replaceChildren(...(trial ? policyTrial(trial) : []), ...(plugin ? [...canary(plugin), ...shadow(plugin)] : []));
   at('generations').hidden = !plugin;
   at('policy-note').textContent = plugin ? policyNote(plugin) : 'A policy that is built in has no generations.';
-  at('policy-buttons').replaceChildren(...(plugin && mayChange ? policyButtons(plugin) : []));
+  const buttons = [...(trial ? trialButtons(trial) : []), ...(plugin ? policyButtons(plugin) : [])];
+  at('policy-buttons').replaceChildren(...(mayChange ? buttons : []));
   if (!plugin) return;
   const rows = plugin.generations.map(one => ({
     cells: [one.generation, one.role, one.version || '–', one.digest.slice(0, 12) || '–', number(one.decisions), number(failures(one)),
@@ -263,6 +287,11 @@ function policyNote(plugin) {
   const blind = (plugin.unreported || []).map(one => `${one.never + one.not_now} of ${one.workers} workers do not report ${one.input}`);
   return [plugin.last_event, plugin.last_failure && `last failure: ${plugin.last_failure}`, `${number(plugin.fallbacks)} decisions by the fallback`, ...blind]
     .filter(Boolean).join(' · ');
+}
+
+function trialButtons(trial) {
+  const made = (title, action) => button(`${title} ${trial.name}`, sure('POST', `v1/policy/${action}`, `${title} ${trial.name}`));
+  return [made('Promote', 'promote'), made('Roll back', 'rollback')];
 }
 
 function policyButtons(plugin) {

@@ -114,9 +114,12 @@ pub struct LoadArgs {
     /// Further fields of every request, such as '{"ignore_eos": true}'
     #[arg(long, value_name = "JSON")]
     pub body_fields: Option<String>,
-    /// A header of every request; may be given more than once
+    /// A header of every request, such as 'authorization: Bearer KEY'; may be given more than once
     #[arg(long, value_name = "NAME: VALUE")]
     pub header: Vec<String>,
+    /// File of further headers, one in a line: what stands there is not in the list of processes
+    #[arg(long, value_name = "FILE")]
+    pub header_file: Option<PathBuf>,
 
     /// Plugin that is swapped while requests flow
     #[arg(long, value_name = "NAME", requires = "swap_module")]

@@ -8,6 +8,10 @@ use crate::cli::plugin::command_error::CommandError;
 use sgl_tools::load::{RunError, TargetSummary};
 use sglang_router_rs::types::{shown, shown_path};
 
+/// What helps where clients must show a key.
+const HOW_TO_SHOW_A_KEY: &str =
+    "; --header-file FILE, with a line `authorization: Bearer KEY`, shows a key, and so does --header";
+
 /// Why a load run ended with an error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,7 +65,8 @@ impl LoadError {
             Some(body) => format!("{kind}, such as {}", shown(body)),
             None => kind.to_owned(),
         };
-        Self::AllFailed { name: target.name.clone(), requests: target.requests, how }
+        let hint = if kind == "status_401" { HOW_TO_SHOW_A_KEY } else { "" };
+        Self::AllFailed { name: target.name.clone(), requests: target.requests, how: how + hint }
     }
 
     /// The exit code: 1 the run could not be made, 2 wrong usage, 3 too many failed requests.

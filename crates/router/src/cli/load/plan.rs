@@ -14,11 +14,13 @@ use crate::cli::load::args::{ArrivalProcess, LoadArgs};
 use crate::cli::load::error::LoadError;
 use sgl_tools::load::{LoadTarget, Pace, Plan, RequestShape, RunLimits, SwapPlan, TRACE_BLOCK_TOKENS, Trace};
 use sgl_upstream::{WorkerTls, WorkerTlsSettings, WorkerUrl, read_authorities};
-use sglang_router_rs::types::shown_path;
+use sglang_router_rs::types::{file, shown_path};
 
 /// Rounds if several targets are compared.
 const COMPARE_ROUNDS: u32 = 3;
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+/// Largest file of headers: servers take no larger ones.
+const MOST_HEADER_BYTES: u64 = 64 << 10;
 /// All prompts stay in memory: at most a gibibyte, at four bytes per token.
 const MOST_PROMPT_TOKENS: u64 = 1 << 28;
 
@@ -59,7 +61,7 @@ fn usage(text: impl Into<String>) -> LoadError {
 }
 
 fn targets(args: &LoadArgs) -> Result<Vec<LoadTarget>, LoadError> {
-    let headers = headers(&args.header)?;
+    let headers = headers(args)?;
     let tls = tls(args)?;
     let url = |flag: &str, text: &str| {
         WorkerUrl::parse(text)
@@ -95,14 +97,26 @@ fn tls(args: &LoadArgs) -> Result<Arc<WorkerTls>, LoadError> {
     Ok(WorkerTls::new(WorkerTlsSettings { authorities, ..WorkerTlsSettings::default() }))
 }
 
-fn headers(texts: &[String]) -> Result<HeaderMap, LoadError> {
-    let header = |text: &String| {
-        let (name, value) = text.split_once(':')?;
-        let name = HeaderName::try_from(name.trim()).ok()?;
-        Some((name, HeaderValue::try_from(value.trim()).ok()?))
-    };
+fn headers(args: &LoadArgs) -> Result<HeaderMap, LoadError> {
     let fault = |text: &String| usage(format!("--header: found {text:?}; allowed: NAME: VALUE"));
-    texts.iter().map(|text| header(text).ok_or_else(|| fault(text))).collect()
+    let mut headers: HeaderMap =
+        args.header.iter().map(|text| header(text).ok_or_else(|| fault(text))).collect::<Result<_, _>>()?;
+    let Some(path) = &args.header_file else { return Ok(headers) };
+    // Nothing of the file is told: it may be a key.
+    let fault = |problem: String| usage(format!("--header-file: {}: {problem}", shown_path(path)));
+    let text = file::read_text(path, MOST_HEADER_BYTES).map_err(|error| fault(error.to_string()))?;
+    for (position, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let allowed = || fault(format!("line {} is not as it must be: NAME: VALUE", position + 1));
+        let (name, value) = header(line).ok_or_else(allowed)?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn header(text: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = text.split_once(':')?;
+    let name = HeaderName::try_from(name.trim()).ok()?;
+    Some((name, HeaderValue::try_from(value.trim()).ok()?))
 }
 
 fn pace(args: &LoadArgs) -> Result<Pace, LoadError> {

@@ -19,6 +19,9 @@ use sglang_router_rs::types::shown_path;
 /// For a new connection; each request has one.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
+/// What the command line calls itself.
+const AGENT: &str = concat!("sgl-router/", env!("CARGO_PKG_VERSION"));
+
 const TOKEN_VARIABLE: &str = "SGL_ROUTER_ADMIN_TOKEN";
 
 /// A client of one router.
@@ -123,6 +126,7 @@ impl AdminClient {
             .method(call.method)
             .uri(format!("{}{}", self.prefix, call.path))
             .header(header::HOST, self.address.url().authority())
+            .header(header::USER_AGENT, AGENT)
             .header(header::ACCEPT, call.accept);
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));

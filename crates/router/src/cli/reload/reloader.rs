@@ -231,6 +231,8 @@ fn tell_failure(error: &ReloadError) {
 fn tell_what_is_left(left: &[ChangedValue]) {
     for ChangedValue { key, before, now } in left {
         let (before, now) = (before.as_deref(), now.as_deref());
-        tracing::warn!(key, before, now, "changed, but not applied: this key needs a restart");
+        let instead =
+            if key == "policy" { "; `sgl-router policy use` changes the policy at once" } else { "" };
+        tracing::warn!(key, before, now, "changed, but not applied: this key needs a restart{instead}");
     }
 }

@@ -66,7 +66,9 @@ impl ConfiguredWorkers {
         for (url, entry) in wanted {
             let Some(change) = self.change_of(url, entry) else { continue };
             match self.source_of(url).filter(|_| self.known(url).is_none()) {
-                Some(source) => report.refused.push(refusal(Reloadable::Worker, url, of_another(source))),
+                Some(source) => {
+                    report.left_to_others.push(refusal(Reloadable::Worker, url, of_another(source)));
+                }
                 None => report.applied.push(change),
             }
         }
@@ -86,9 +88,11 @@ impl ConfiguredWorkers {
                 Some(same) if same == entry => Ok(()),
                 known => self.apply(url, entry, known.is_some()),
             };
-            match applied {
+            let told = |reason: &str| refusal(Reloadable::Worker, url, reason);
+            match &applied {
                 Ok(()) => report.applied.push(change),
-                Err(ref reason) => report.refused.push(refusal(Reloadable::Worker, url, reason)),
+                Err(NotApplied::Anothers(source)) => report.left_to_others.push(told(&of_another(source))),
+                Err(NotApplied::Refused(reason)) => report.refused.push(told(reason)),
             }
             applied.is_ok()
         });
@@ -142,7 +146,7 @@ impl ConfiguredWorkers {
 
     /// Adds a worker, also if an operator has removed it or does so right now. One that serves is changed
     /// if it is the configuration's. Why it is not the configuration's, if it is another's.
-    fn apply(&self, url: &str, entry: &WorkerEntry, is_configured: bool) -> Result<(), String> {
+    fn apply(&self, url: &str, entry: &WorkerEntry, is_configured: bool) -> Result<(), NotApplied> {
         match self.backends.add(entry) {
             Ok(_) => {
                 tracing::info!(worker = url, "added by the configuration");
@@ -158,14 +162,23 @@ impl ConfiguredWorkers {
             Err(AddError::Fleet(_)) => {
                 let source = self.source_of(url).unwrap_or_default();
                 tracing::info!(worker = url, source, "left as it is: it is there from another source");
-                Err(of_another(source))
+                Err(NotApplied::Anothers(source))
             }
             Err(error) => {
                 tracing::error!(worker = url, %error, "not added");
-                Err(error.to_string())
+                Err(NotApplied::Refused(error.to_string()))
             }
         }
     }
+}
+
+/// Why a worker of the configuration is not its worker.
+#[derive(Debug)]
+enum NotApplied {
+    /// Another source has it.
+    Anothers(&'static str),
+    /// It cannot be one.
+    Refused(String),
 }
 
 /// Why a worker is left alone.

@@ -7,7 +7,7 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, TableState};
 
-use crate::cli::status::{known, report_age, seconds, span, worker_state};
+use crate::cli::status::{known, report_age, seconds, span, trial_line, worker_state};
 use crate::cli::top::history::{History, Interval};
 use sgl_api::{EventView, WorkerView};
 use sglang_router_rs::types::printable;
@@ -76,7 +76,8 @@ impl Screen {
 
 /// Draws everything.
 pub(crate) fn draw(frame: &mut Frame<'_>, history: &History, screen: &mut Screen) {
-    let rows = [Constraint::Length(3), Constraint::Length(6), Constraint::Min(5), Constraint::Length(8)];
+    let head = if history.now().status.policy_trial.is_some() { 4 } else { 3 };
+    let rows = [Constraint::Length(head), Constraint::Length(6), Constraint::Min(5), Constraint::Length(8)];
     let [head, curves, workers, events] = Layout::vertical(rows).areas(frame.area());
     draw_head(frame, head, history, screen);
     draw_curves(frame, curves, history);
@@ -95,7 +96,7 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, history: &History, screen: &Scre
         (None, true, _) => Span::from("serving").green(),
     };
     let paused = if screen.is_paused { "  paused".yellow() } else { Span::default() };
-    let lines = vec![
+    let mut lines = vec![
         Line::from(vec![
             Span::from(format!("sgl-router {}  ", printable(&status.version))).bold(),
             state,
@@ -111,8 +112,11 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, history: &History, screen: &Scre
             workers.in_flight,
             requests.waiting,
         )),
-        Line::from("q ends   s sorts   p pauses   up and down move").dim(),
     ];
+    if status.policy_trial.is_some() {
+        lines.push(Line::from(trial_line(status).trim_end().to_owned()).yellow());
+    }
+    lines.push(Line::from("q ends   s sorts   p pauses   up and down move").dim());
     frame.render_widget(Paragraph::new(lines), area);
 }
 
@@ -269,6 +273,23 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
+    }
+
+    #[test]
+    fn policy_on_trial_is_told_with_how_far_it_is() {
+        let mut now = look(1, 0);
+        let bounds = sglang_router_rs::config::CanaryOptions { percent: 5.0, ..Default::default() };
+        now.status.policy_trial = Some(sgl_api::PolicyTrialView {
+            name: "lmetric".to_owned(),
+            kind: sgl_api::PolicyKind::Plugin,
+            bounds,
+            for_secs: 12,
+            own: sgl_api::TrialCounts { decisions: 7, failures: 1, ..Default::default() },
+            stable: sgl_api::TrialCounts::default(),
+        });
+        let text = drawn(&History::new(now), &mut Screen::default(), 120, 30);
+        let told = "on trial: lmetric with 5 % of the decisions for 12 of at least 30 s, 1 failed of 7 decisions, at least 1000";
+        assert!(text.contains(told) && text.contains("q ends"), "{text}");
     }
 
     #[test]

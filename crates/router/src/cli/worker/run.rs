@@ -12,7 +12,7 @@ use crate::cli::plugin::CommandError;
 use crate::cli::plugin::client::{AdminClient, Call, encoded, json_type};
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::table;
-use crate::cli::status::worker_state;
+use crate::cli::status::{faults, worker_state};
 use crate::cli::worker::args::{OneWorker, WorkerArgs, WorkerCommand};
 use crate::cli::worker::sources_page::sources_page;
 use crate::cli::worker::worker_settings::body_of;
@@ -44,7 +44,9 @@ async fn command(client: &AdminClient, command: &WorkerCommand, json: bool) -> R
     match command {
         WorkerCommand::List => {
             let list: WorkerList = client.json(Call::new(Method::GET, "/workers")).await?;
-            print(&list, json, |list| table(&HEAD, &list.workers.iter().map(row).collect::<Vec<_>>()))
+            print(&list, json, |list| {
+                table(&HEAD, &list.workers.iter().map(row).collect::<Vec<_>>()) + &faults(&list.workers)
+            })
         }
         WorkerCommand::Sources => {
             let list: SourceList = client.json(Call::new(Method::GET, "/v1/sources")).await?;

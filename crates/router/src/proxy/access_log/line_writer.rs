@@ -35,7 +35,7 @@ impl AccessLog {
     ///
     /// What the system says of the file.
     pub(crate) fn open(settings: &AccessLogSettings) -> io::Result<Arc<Self>> {
-        let file = LogFile::open(&settings.target)?;
+        let file = LogFile::open(&settings.target, "the access log")?;
         let (wake, woken) = bounded(1);
         let (ended, done) = bounded(1);
         let counts = Arc::new(DeliveryCounts::default());

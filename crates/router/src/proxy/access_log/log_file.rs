@@ -17,38 +17,45 @@ pub(crate) enum LogFile {
     Named {
         path: PathBuf,
         file: File,
+        /// What is written there, for people.
+        what: &'static str,
         /// Whether it was said that the name cannot be opened anew.
         complained: bool,
+        /// Why it cannot be opened anew, while the file that is open has no name: nobody would read it.
+        lost: Option<String>,
     },
 }
 
 impl LogFile {
-    /// Opens it, a file for appending.
-    pub(crate) fn open(target: &LogTarget) -> io::Result<Self> {
+    /// Opens it, a file for appending. `what` is written there, such as "the access log".
+    pub(crate) fn open(target: &LogTarget, what: &'static str) -> io::Result<Self> {
         match target {
             LogTarget::Stdout => Ok(Self::Stdout),
             LogTarget::File(path) => {
-                Ok(Self::Named { path: path.clone(), file: file::append(path)?, complained: false })
+                let file = file::append(path)?;
+                Ok(Self::Named { path: path.clone(), file, what, complained: false, lost: None })
             }
         }
     }
 
     /// Opens the file anew if its name means another one by now, or none: programs that rotate logs rename
-    /// them. If that cannot be done, lines go on to the one before.
+    /// them. If that cannot be done, lines go on to the one before, unless it was removed: then writing fails.
     pub(crate) fn follow(&mut self) {
-        let Self::Named { path, file, complained } = self else { return };
+        let Self::Named { path, file, what, complained, lost } = self else { return };
         if is_the_same(path, file) {
+            *lost = None;
             return;
         }
         match file::append(path) {
             Ok(opened) => {
                 *file = opened;
-                *complained = false;
+                (*complained, *lost) = (false, None);
             }
             Err(error) => {
-                if !std::mem::replace(complained, true) {
+                *lost = has_no_name(file).then(|| error.to_string());
+                if lost.is_none() && !std::mem::replace(complained, true) {
                     let path = shown_path(path);
-                    tracing::error!(%path, %error, "the access log cannot be opened anew; the file before goes on");
+                    tracing::error!(%path, %error, "{what} cannot be opened anew; the file before goes on");
                 }
             }
         }
@@ -70,6 +77,10 @@ impl LogFile {
                 out.write_all(lines)?;
                 out.flush()
             }
+            Self::Named { path, lost: Some(error), .. } => {
+                let path = shown_path(path);
+                Err(io::Error::other(format!("{path} was removed and cannot be made anew: {error}")))
+            }
             Self::Named { file, .. } => file.write_all(lines),
         }
     }
@@ -86,4 +97,16 @@ fn is_the_same(path: &Path, file: &File) -> bool {
 #[cfg(not(unix))]
 fn is_the_same(path: &Path, _: &File) -> bool {
     path.exists()
+}
+
+/// True for an open file that was removed.
+#[cfg(unix)]
+fn has_no_name(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().is_ok_and(|facts| facts.nlink() == 0)
+}
+
+#[cfg(not(unix))]
+fn has_no_name(_: &File) -> bool {
+    false
 }

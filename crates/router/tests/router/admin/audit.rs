@@ -5,7 +5,7 @@ use std::path::Path;
 use http::StatusCode;
 use serde_json::{Value, json};
 use sgl_testkit::client::{call, get, with_method};
-use sgl_testkit::process::Process;
+use sgl_testkit::process::{Process, command, output, stderr};
 use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::waits::until;
 use tempfile::TempDir;
@@ -82,6 +82,48 @@ async fn changes_of_workers_and_plugins_are_told_with_before_and_after_and_are_i
     call(router.admin, with_method("DELETE", "/workers?url=http://127.0.0.1:1")).await;
     let lines = written(&file);
     assert_eq!((lines.len(), &lines[5]["done"], &lines[5]["status"]), (6, &json!(false), &json!(404)));
+}
+
+#[tokio::test]
+async fn trial_of_a_policy_is_told_with_its_name_share_and_bounds_also_if_it_is_refused() {
+    let router = Process::serve(&[]).await;
+    let choose = |name: &str| {
+        let bounds = json!({"percent": 5.0, "min_secs": 3600, "min_decisions": 77});
+        with_json("PUT", "/v1/policy", &json!({"name": name, "canary": bounds}))
+    };
+    call(router.admin, choose("least_load")).await;
+    call(router.admin, choose("random")).await;
+    let entries = newest(&router).await;
+    for (entry, name, status) in [(&entries[1], "least_load", 200), (&entries[0], "random", 409)] {
+        let what = entry["what"].as_str().unwrap_or_default();
+        assert!(what.starts_with(&format!("{name}, 5 % first")), "{entry}");
+        assert!(what.contains("3600 s") && what.contains("77 decisions"), "{what}");
+        assert_eq!(entry["status"], status, "{entry}");
+    }
+}
+
+#[tokio::test]
+async fn commands_of_the_binary_say_what_they_are() {
+    let router = Process::serve(&[]).await;
+    let admin = format!("http://{}", router.admin);
+    let added = output(command(&["worker", "--admin-url", &admin, "add", "http://127.0.0.1:1"])).await;
+    assert!(added.status.success(), "{}", stderr(&added));
+    let entry = &newest(&router).await[0];
+    assert_eq!(entry["agent"], format!("sgl-router/{}", env!("CARGO_PKG_VERSION")), "{entry}");
+}
+
+#[tokio::test]
+async fn audit_log_that_cannot_be_written_is_called_that() {
+    let dir = TempDir::new().unwrap();
+    let folder = dir.path().join("logs");
+    std::fs::create_dir(&folder).unwrap();
+    let mut router = Process::serve(&["--audit-file", folder.join("audit").to_str().unwrap()]).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    call(router.admin, with_json("POST", "/workers", &json!({"url": "http://127.0.0.1:1"}))).await;
+    let line = router.logged("cannot be written").await;
+    assert!(line.to_string().contains("the audit log cannot be written; the change stands"), "{line}");
+    assert!(line.to_string().contains("was removed and cannot be made anew"), "{line}");
+    assert!(!line.to_string().contains("access log"), "{line}");
 }
 
 #[tokio::test]

@@ -146,6 +146,21 @@ async fn exit_code_says_why_nothing_was_done() {
 }
 
 #[tokio::test]
+async fn wrong_token_is_told_from_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "s3cret").unwrap();
+    let router = Process::serve(&["--admin-token-file", token.to_str().unwrap()]).await;
+    let admin = format!("http://{}", router.admin);
+    let mut with = command(&["status", "--admin-url", &admin]);
+    with.env("SGL_ROUTER_ADMIN_TOKEN", "wrong");
+    let told =
+        [stderr(&output(with).await), stderr(&output(command(&["status", "--admin-url", &admin])).await)];
+    assert!(told[0].contains("the token that was shown is not this router's"), "{told:?}");
+    assert!(!told[1].contains("that was shown") && told[1].contains("send the admin token"), "{told:?}");
+}
+
+#[tokio::test]
 async fn token_comes_from_a_file_or_the_environment() {
     let dir = tempfile::tempdir().unwrap();
     let token = file(dir.path(), "token", b"secret\n".to_vec());

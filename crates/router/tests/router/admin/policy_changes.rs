@@ -35,6 +35,17 @@ impl Setup {
     }
 }
 
+/// Whether the metrics have this line.
+async fn has(setup: &Setup, line: &str) -> bool {
+    let page = router::metrics(&setup.router).await;
+    page.text().lines().any(|found| found == line)
+}
+
+/// Whether so many trials ended so.
+async fn ended(setup: &Setup, end: &str, count: u32) -> bool {
+    has(setup, &format!("sgl_router_policy_trials_total{{end=\"{end}\"}} {count}")).await
+}
+
 fn refusal(answer: &Whole) -> (StatusCode, Value) {
     (answer.status, answer.json()["code"].clone())
 }
@@ -166,6 +177,7 @@ async fn policy_on_trial_that_fails_is_rolled_back_and_no_client_sees_it() {
     assert_eq!(view["name"], "mine");
     let event = view["last_event"].as_str().unwrap();
     assert!(event.starts_with("bad was rolled back: failure rate"), "{event}");
+    assert!(ended(&setup, "rolled_back", 1).await && ended(&setup, "withdrawn", 0).await);
     assert_eq!(setup.ask().await, "first");
 }
 
@@ -205,6 +217,13 @@ async fn trial_is_ended_by_hand_either_way() {
     let slow = json!({"percent": 50.0, "min_secs": 3600});
     for (path, name) in [("rollback", "mine"), ("promote", "least_load")] {
         assert_eq!(setup.choose("least_load", &slow).await.status, StatusCode::OK);
+        let share = |policy, kind, role, share: f64| {
+            format!(
+                "sgl_router_policy_share{{policy=\"{policy}\",kind=\"{kind}\",role=\"{role}\"}} {share:?}"
+            )
+        };
+        assert!(has(&setup, &share("mine", "plugin", "in_use", 0.5)).await);
+        assert!(has(&setup, &share("least_load", "built_in", "on_trial", 0.5)).await);
         let ended = setup.post(&format!("/v1/policy/{path}")).await.json();
         assert_eq!((&ended["name"], &ended["trial"]), (&json!(name), &Value::Null));
     }
@@ -212,6 +231,9 @@ async fn trial_is_ended_by_hand_either_way() {
         refusal(&setup.post("/v1/policy/promote").await),
         (StatusCode::CONFLICT, json!("no_policy_on_trial"))
     );
+    for (end, count) in [("promoted", 1), ("withdrawn", 1), ("rolled_back", 0)] {
+        assert!(ended(&setup, end, count).await, "{end}");
+    }
 }
 
 #[tokio::test]
@@ -328,7 +350,8 @@ async fn commands_show_list_and_tell_by_their_exit_codes() {
     assert!(out.contains("promoted after 3600 s and 1000 decisions"), "{out}");
     let admin = format!("http://{}", router.admin);
     let status = stdout(&output(command(&["status", "--admin-url", &admin])).await);
-    assert!(status.contains("on trial: least_load with 5 % of the decisions"), "{status}");
+    assert!(status.contains("on trial: least_load with 5 % of the decisions for"), "{status}");
+    assert!(status.contains("of at least 3600 s, 0 failed of 0 decisions, at least 1000"), "{status}");
     let (code, out, _) = policy(&router, &["promote"]).await;
     assert!(
         code == 0 && out.contains("a restart comes back with round_robin: the router has no --state-dir"),

@@ -31,6 +31,34 @@ async fn patch(router: &sgl_router::RunningRouter, url: &str, body: &Value) -> W
 }
 
 #[tokio::test]
+async fn workers_that_are_ill_there_already_or_misspelt_are_told_with_what_helps() {
+    let router = Process::serve(&["--health-check-interval-secs", "1"]).await;
+    let admin = format!("http://{}", router.admin);
+    let run = async |command_line: &[&str]| {
+        let all = [&["worker", "--admin-url", admin.as_str()], command_line].concat();
+        let output = output(command(&all)).await;
+        (stdout(&output), stderr(&output))
+    };
+    // Nobody listens there any more.
+    let url = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    run(&["add", &url]).await;
+    let ill = async || run(&["list"]).await.0.contains(&format!("\n\n{url}: no connection"));
+    until(ill).await;
+    let status = stdout(&output(command(&["status", "--admin-url", &admin])).await);
+    assert!(status.contains(&format!("{url}: no connection")), "{status}");
+    let (_, said) = run(&["add", &url]).await;
+    assert!(said.contains("already there") && said.contains("sgl-router worker set"), "{said}");
+    let (_, said) = run(&["set", &url, "wieght=2"]).await;
+    assert!(said.contains("unknown field `wieght`, expected one of `weight`, "), "{said}");
+    assert!(said.contains("with this change it would be no worker"), "{said}");
+    let (_, said) = run(&["drain", &format!("{url}0")]).await;
+    assert!(said.contains(&format!("did you mean {url}?")), "{said}");
+}
+
+#[tokio::test]
 async fn worker_is_added_changed_drained_and_removed_by_commands() {
     let (one, two) = (Upstream::saying("{}").await, Upstream::saying("{}").await);
     let router = Process::serve(&["--worker-urls", &one.url(), "--health-check-interval-secs", "1"]).await;

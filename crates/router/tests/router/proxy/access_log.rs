@@ -188,6 +188,31 @@ async fn file_that_is_renamed_or_removed_is_made_anew() {
 }
 
 #[tokio::test]
+async fn line_that_only_a_removed_file_would_get_counts_as_failed_until_there_is_one_again() {
+    let (dir, _) = place();
+    let folder = dir.path().join("logs");
+    let file = folder.join("access.log");
+    std::fs::create_dir(&folder).unwrap();
+    let worker = Upstream::saying("{}").await;
+    let router = logging(&worker, &file, LineForm::Json).await;
+    let data = router.addresses().data;
+    let counted = async |outcome: &str, count: u32| {
+        let line = format!("sgl_router_access_log_lines_total{{outcome=\"{outcome}\"}} {count}");
+        until(async || router::metrics(&router).await.text().lines().any(|found| found == line)).await;
+    };
+    call(data, chat("1")).await;
+    counted("written", 1).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    call(data, chat("2")).await;
+    counted("failed", 1).await;
+    std::fs::create_dir(&folder).unwrap();
+    call(data, chat("3")).await;
+    counted("written", 2).await;
+    counted("failed", 1).await;
+    told(&file, 1).await;
+}
+
+#[tokio::test]
 async fn last_lines_are_written_when_the_router_stops() {
     let (_dir, file) = place();
     let worker = Upstream::saying("{}").await;

@@ -11,6 +11,7 @@ use sgl_router::config::WorkerEntry;
 use sgl_testkit::client::{Whole, call, get, post, with_method};
 use sgl_testkit::router;
 use sgl_testkit::upstream::Upstream;
+use sgl_testkit::waits::until;
 use sgl_tools::sim::{SimConfig, SimWorker};
 use sglang_router_rs::core::WorkerRole;
 
@@ -84,17 +85,26 @@ async fn check_that_generates_a_token_is_answered_by_a_worker() {
 #[tokio::test]
 async fn events_of_responses_and_messages_pass_through_and_their_tokens_are_known() {
     let worker = sim("a").await;
-    let router = over(&[&worker]).await;
+    let entry = WorkerEntry { url: worker.url(), model: Some("m".to_owned()), ..WorkerEntry::default() };
+    let router = router::start(router::config_with(vec![entry], |config| config.metrics.tokens = true)).await;
     let responses = r#"{"input": "hi there", "max_output_tokens": 3, "stream": true}"#;
     let messages = r#"{"messages": [{"role": "user", "content": "hi"}], "max_tokens": 3, "stream": true}"#;
-    for (path, body, first, last) in [
-        ("/v1/responses", responses, "event: response.created\n", "event: response.completed\n"),
-        ("/v1/messages", messages, "event: message_start\n", "event: message_stop\n"),
+    for (path, body, first, last, tokens) in [
+        ("/v1/responses", responses, "event: response.created\n", "event: response.completed\n", 3),
+        ("/v1/messages", messages, "event: message_start\n", "event: message_stop\n", 6),
     ] {
         let answer = ask(&router, post(path, body)).await;
         assert!(answer.text().starts_with(first), "{path}: {}", answer.text());
         let events: Vec<&str> = answer.text().split_terminator("\n\n").collect();
         assert!(events.last().unwrap().starts_with(last), "{path}: {}", answer.text());
+        let counted = format!(",model=\"m\",kind=\"completion\"}} {tokens}");
+        until(async || {
+            let page = router::metrics(&router).await;
+            let mut lines =
+                page.text().lines().filter(|line| line.starts_with("sgl_router_worker_tokens_total"));
+            lines.any(|line| line.ends_with(&counted))
+        })
+        .await;
     }
 }
 

@@ -179,12 +179,7 @@ async fn what_cannot_be_applied_is_told_with_its_reason_also_by_a_dry_run() {
     for path in [DRY_RUN, RELOAD] {
         let report = asked(&router, path).await.json();
         assert_eq!(report["applied"], json!([]), "{path}");
-        let expected = [
-            ("bad", "unreachable"),
-            ("missing", "nowhere.wasm"),
-            ("pushed", "pushed"),
-            (anothers, "another source (operator)"),
-        ];
+        let expected = [("bad", "unreachable"), ("missing", "nowhere.wasm"), ("pushed", "pushed")];
         let refused = report["refused"].as_array().unwrap();
         for (name, why) in expected {
             let found = refused.iter().find(|one| one["name"] == name);
@@ -192,7 +187,29 @@ async fn what_cannot_be_applied_is_told_with_its_reason_also_by_a_dry_run() {
             assert!(reason.contains(why), "{path}: {name}: {reason:?} in {refused:?}");
         }
         assert_eq!(refused.len(), expected.len(), "{path}: {refused:?}");
+        let left = report["left_to_others"].as_array().unwrap();
+        assert!(left.len() == 1 && left[0]["name"] == anothers, "{path}: {left:?}");
+        assert!(
+            left[0]["reason"].as_str().unwrap().contains("another source (operator)"),
+            "{path}: {left:?}"
+        );
     }
+}
+
+#[tokio::test]
+async fn worker_of_another_source_and_another_policy_are_no_failures_of_a_reload() {
+    let dir = tempfile::tempdir().unwrap();
+    let router = router_of(dir.path(), &without_checks("")).await;
+    let anothers = "http://127.0.0.1:9";
+    call(router.admin, post("/workers", &json!({"url": anothers}).to_string())).await;
+    let file = format!("policy = \"random\"\n{}", without_checks(&worker(anothers, "")));
+    std::fs::write(dir.path().join("router.toml"), file).unwrap();
+    let admin = format!("http://{}", router.admin);
+    let done = output(command(&["reload", "--admin-url", &admin])).await;
+    let said = stdout(&done);
+    assert!(done.status.success(), "{said}{}", stderr(&done));
+    assert!(said.contains("another source (operator)") && !said.contains("refused"), "{said}");
+    assert!(said.contains("policy: round_robin -> random; at once: sgl-router policy use NAME"), "{said}");
 }
 
 #[tokio::test]

@@ -151,7 +151,21 @@ async fn address_that_is_taken_ends_it_with_an_error_that_names_it() {
         output(command(&["serve", "--port", &port, "--prometheus-port", "0", "--admin-port", "0"])).await;
     assert!(!output.status.success());
     let text = stderr(&output);
-    assert!(text.contains(&format!("cannot listen on 127.0.0.1:{port} for clients")), "{text}");
+    assert!(text.contains(&format!("cannot listen on 127.0.0.1:{port} for clients (--port)")), "{text}");
+    assert!(!text.contains("nor on"), "{text}");
+}
+
+#[tokio::test]
+async fn second_router_of_a_machine_is_told_all_ports_that_are_taken_with_their_flags() {
+    let taken: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let [metrics, admin] = [0, 1].map(|one: usize| taken[one].local_addr().unwrap().port().to_string());
+    let flags = ["serve", "--port", "0", "--prometheus-port", &metrics, "--admin-port", &admin];
+    let text = stderr(&output(command(&flags)).await);
+    let expected = format!(
+        "cannot listen on 127.0.0.1:{metrics} for metrics (--prometheus-port), nor on 127.0.0.1:{admin} for operators \
+         (--admin-port)"
+    );
+    assert!(text.contains(&expected), "{text}");
 }
 
 #[tokio::test]

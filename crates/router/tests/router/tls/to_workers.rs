@@ -4,6 +4,7 @@ use http::{StatusCode, Version};
 use serde_json::json;
 use sgl_router::config::WorkerEntry;
 use sgl_testkit::client::{TestClient, call, chat, get, post};
+use sgl_testkit::process::{command, output, stderr};
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
 use sgl_testkit::{router, upstream};
@@ -95,6 +96,24 @@ async fn worker_that_cannot_be_trusted_gets_no_request_and_operators_are_told_wh
     }
     assert_eq!(call(router.addresses().data, chat("hi")).await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(worker.seen().is_empty());
+}
+
+#[tokio::test]
+async fn worker_that_speaks_tls_and_is_asked_without_is_told_of_as_that() {
+    let authority = Authority::new("own");
+    let worker = Upstream::saying("{}").await;
+    let front = TlsFront::before(&worker, authority.issue().server(None, &[])).await;
+    let url = front.url().replace("https://", "http://");
+    let mut config = router::config(vec![WorkerEntry { url: url.clone(), ..WorkerEntry::default() }]);
+    config.proxy.health.interval = Some(Duration::from_millis(10));
+    let router = router::start(config).await;
+    until(async || !fault(&router, &url).await.is_empty()).await;
+    let told = fault(&router, &url).await;
+    assert!(told.contains("speaks no HTTP/1.1; if it speaks TLS, its URL begins with `https://`"), "{told}");
+    let mut status = command(&["status", "--admin-url", &url]);
+    status.env_remove("SGL_ROUTER_ADMIN_TOKEN");
+    let told = stderr(&output(status).await);
+    assert!(told.contains("cannot be reached") && told.contains("its URL begins with `https://`"), "{told}");
 }
 
 #[tokio::test]

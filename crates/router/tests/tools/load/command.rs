@@ -129,6 +129,38 @@ async fn exit_code_tells_too_many_failures_from_a_run_that_was_not_made_and_wron
 }
 
 #[tokio::test]
+async fn key_comes_from_a_file_of_headers_and_a_router_that_asks_for_one_is_told_of() {
+    let (worker, dir) = (sim("w").await, tempfile::tempdir().unwrap());
+    let (key, key_text) = path(dir.path(), "worker.key");
+    std::fs::write(&key, "s3cret").unwrap();
+    let (keys, keys_text) = path(dir.path(), "keys.toml");
+    // SHA-256 of the key.
+    let digest = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0";
+    std::fs::write(&keys, format!("[[keys]]\nname = \"load\"\nsha256 = \"{digest}\"\n")).unwrap();
+    let flags =
+        ["--worker-urls", &worker.url(), "--client-keys-file", &keys_text, "--api-key-file", &key_text];
+    let router = Process::serve(&flags).await;
+    router.ready().await;
+    let url = format!("http://{}", router.data);
+    let run = ["--url", url.as_str(), "--requests", "5", "--connections", "1"];
+    let refused = load(&run).await;
+    assert_eq!(code(&refused), 3, "{refused:?}");
+    assert!(
+        stderr(&refused).contains("--header-file FILE, with a line `authorization: Bearer KEY`"),
+        "{refused:?}"
+    );
+    let (headers, headers_text) = path(dir.path(), "headers");
+    std::fs::write(&headers, "x-tenant: a\n\nAuthorization: Bearer s3cret\n").unwrap();
+    let file = ["--header-file", headers_text.as_str()];
+    let answered = load(&[&run[..], &file].concat()).await;
+    assert!(code(&answered) == 0 && !stdout(&answered).contains("s3cret"), "{answered:?}");
+    std::fs::write(&headers, "x-tenant: a\nBearer s3cret\n").unwrap();
+    let wrong = load(&[&run[..], &file].concat()).await;
+    let told = stderr(&wrong);
+    assert!(code(&wrong) == 2 && told.contains("line 2") && !told.contains("s3cret"), "{told}");
+}
+
+#[tokio::test]
 async fn plugin_of_a_running_router_is_swapped_until_the_operator_interrupts() {
     let worker = sim("w").await;
     let dir = tempfile::tempdir().unwrap();
