@@ -11,6 +11,7 @@ use crate::fleet::fleet_board::FleetBoard;
 use crate::fleet::fleet_view;
 use crate::fleet::held_plugin::HeldPlugin;
 use crate::fleet::kept_fleet::{FollowedState, KeptFleet, KeptVersion};
+use crate::fleet::last_word::LastWord;
 use crate::fleet::rollout_steps;
 use crate::fleet::rollout_steps::RolloutSteps;
 use crate::fleet::version_loader::{OwnedWanted, VersionLoader};
@@ -25,8 +26,8 @@ use sgl_fleet::wanted_versions::wanted;
 use sgl_fleet::{FleetStateError, KeyPart};
 use sglang_router_rs::types::shown;
 
-/// Time between two words of a router that has nothing new to say.
-const SAY: Duration = Duration::from_secs(3);
+/// After so long nothing comes any more that was said before a process began.
+const LATE: Duration = Duration::from_secs(5);
 
 /// How often it looks, if nothing happens.
 const LOOK: Duration = Duration::from_millis(250);
@@ -71,13 +72,8 @@ pub(crate) struct FleetMember {
     pub(crate) holding: Option<String>,
     /// Whether NATS was reached when it was told of last.
     pub(crate) is_up: Option<bool>,
-}
-
-/// What was said last, and when.
-#[derive(Debug, Default)]
-struct LastWord {
-    presence: Option<RouterPresence>,
-    at: Option<Instant>,
+    /// Whether another process has this router's name.
+    pub(crate) is_doubled: bool,
 }
 
 impl FleetMember {
@@ -105,6 +101,7 @@ impl FleetMember {
             }
             let seen = sight.borrow_and_update().clone();
             self.tell_of_link(seen.is_up);
+            self.look_for_double(&seen, said.first());
             self.retry(&mut failed_since, &under_way);
             self.act(&seen, &mut jobs, &mut under_way).await;
             self.say(&seen, &mut jobs, &mut under_way, &mut said);
@@ -168,6 +165,27 @@ impl FleetMember {
             false => tracing::warn!(fleet, "NATS is not reached: this router goes on with what it serves"),
         }
         self.is_up = Some(is_up);
+    }
+
+    /// Says once that another process has this router's name. What a process before a restart said may still be
+    /// there, but nothing new comes from it.
+    fn look_for_double(&mut self, seen: &FleetSight, first_word: Option<Instant>) {
+        let heard = seen.live.get(self.router.as_str()).filter(|heard| heard.presence.life != self.life);
+        let Some(heard) = heard.filter(|heard| first_word.is_some_and(|first| heard.heard > first + LATE))
+        else {
+            return;
+        };
+        if !self.is_doubled {
+            let (fleet, router, other) =
+                (self.store.fleet().as_str(), self.router.as_str(), &heard.presence.admin);
+            tracing::error!(
+                fleet,
+                router,
+                other,
+                "another router of the fleet has this name: give each a --fleet-router of its own"
+            );
+        }
+        self.is_doubled = true;
     }
 
     /// Has what could not be had tried again.
@@ -314,14 +332,11 @@ impl FleetMember {
     ) {
         let presence = self.presence(seen);
         self.show(seen, &presence);
-        let is_new =
-            last.presence.as_ref().is_none_or(|said| without_counts(said) != without_counts(&presence));
-        let is_time = last.at.is_none_or(|at| at.elapsed() >= SAY);
-        if !seen.is_up || under_way.is_saying || !(is_new || is_time) {
+        if !seen.is_up || under_way.is_saying || !last.is_due(&presence) {
             return;
         }
         under_way.is_saying = true;
-        *last = LastWord { presence: Some(presence.clone()), at: Some(Instant::now()) };
+        last.said(presence.clone());
         let (store, router) = (self.store.clone(), self.router.clone());
         jobs.spawn(async move { Done::Said(store.say(&router, &presence).await) });
     }
@@ -378,13 +393,4 @@ async fn restore(store: &FleetStore, last: DesiredSet) -> Result<(), FleetStateE
         .replace_epoch(|epoch| Epoch { from: None, ..epoch.unwrap_or_else(|| Epoch::new(Vec::new(), None)) })
         .await?;
     Ok(())
-}
-
-/// What is worth a word at once; counts are told every few seconds.
-fn without_counts(presence: &RouterPresence) -> RouterPresence {
-    let mut presence = presence.clone();
-    for health in presence.plugins.values_mut() {
-        (health.decisions, health.failures, health.p99_ns) = (0, 0, None);
-    }
-    presence
 }

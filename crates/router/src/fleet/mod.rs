@@ -14,6 +14,7 @@ mod held_plugin;
 mod kept_fleet;
 mod version_loader;
 mod rollout_steps;
+mod last_word;
 mod fleet_member;
 mod shared_loads;
 mod start;

@@ -96,6 +96,7 @@ pub(crate) async fn start(
         life,
         holding: None,
         is_up: None,
+        is_doubled: false,
     };
     member.show_first();
     let (told, sight) = watch::channel(FleetSight::default());

@@ -1,6 +1,8 @@
 //! What operators are told, and operators who race.
 
-use crate::member::{Two, done, fleet, push, within};
+use sgl_testkit::nats_server::NatsServer;
+
+use crate::member::{Member, Two, done, fleet, push, within};
 
 #[tokio::test]
 async fn pushes_that_race_get_numbers_of_their_own_and_the_last_is_served() {
@@ -56,4 +58,14 @@ async fn router_that_was_given_something_alone_is_shown_and_follows_the_next_pus
     assert_eq!(push(&two.url, &two.modules[1]).await, 2);
     two.serve(2).await;
     assert_eq!(two.routers[0].own().await["diverged"], false);
+}
+
+#[tokio::test]
+async fn two_routers_of_one_name_are_told_of() {
+    let Some(server) = NatsServer::start() else { return };
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut first = Member::start(&server.url(), "a", one.path()).await;
+    let _second = Member::start(&server.url(), "a", two.path()).await;
+    let told = first.process.logged("has this name").await;
+    assert_eq!(told["level"], "ERROR");
 }
