@@ -157,8 +157,10 @@ pub(crate) async fn log_changes(State(log): State<ChangeLog>, request: Request, 
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
     // A worker's URL may be refused just for its password, and other routers take the worker's key here.
     let is_worker = ["/workers", "/add_worker", "/remove_worker"].iter().any(|name| path.starts_with(name));
-    let path = match path.find("api_key=") {
-        Some(key) => format!("{}***", path.get(..key).unwrap_or_default()),
+    // Also where its name is written otherwise, which is refused.
+    let secret = ["key=", "token=", "secret=", "password="].iter().filter_map(|name| path.find(name)).min();
+    let path = match secret {
+        Some(secret) => format!("{}***", path.get(..secret).unwrap_or_default()),
         None => path.to_owned(),
     };
     let path = if is_worker || path.contains("worker=") { without_user(&path) } else { path };

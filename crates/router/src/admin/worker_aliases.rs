@@ -28,6 +28,7 @@ pub(crate) fn routes(workers: Workers) -> Router {
 
 /// The worker that is added.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct AddedWorker {
     url: String,
     /// What it asks for.
@@ -36,6 +37,7 @@ pub(crate) struct AddedWorker {
 
 /// The worker that is removed.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Removed {
     url: String,
 }

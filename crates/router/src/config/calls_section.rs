@@ -14,6 +14,20 @@ use sglang_router_rs::config::Fault;
 /// Seconds of a day.
 const DAY_SECS: u64 = 86_400;
 
+/// Headers that hold secrets, or belong to the connection: no ids of requests.
+const NO_IDS: [&str; 10] = [
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+    "api-key",
+    "cookie",
+    "host",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "connection",
+];
+
 /// Most ids that may be remembered.
 const MAX_RESPONSES: usize = 10_000_000;
 
@@ -93,6 +107,15 @@ impl CallSettings {
             faults.push(Fault::value("calls.remember_responses_secs", secs, format!("1 to {longest}")));
         }
         let ids = names(&section.request_id_headers, "calls.request_id_headers", faults);
+        for (position, name) in ids.iter().enumerate().filter(|(_, name)| NO_IDS.contains(&name.as_str())) {
+            let allowed =
+                "a header that holds an id, such as x-request-id: clients are told the id, and logs hold it";
+            faults.push(Fault::value(
+                format!("calls.request_id_headers[{position}]"),
+                name.as_str(),
+                allowed,
+            ));
+        }
         let headers = section.forward_headers.as_deref();
         Self {
             forward_paths: ForwardPaths::checked(&section.forward_paths, "calls.forward_paths", faults),

@@ -88,6 +88,9 @@ mod tests {
             ("/v1/realtime/../../flush_cache", false),
             ("/v1/realtime/flush_cache", false),
             ("/v1/realtime/%66lush_cache", false),
+            ("/v1/realtime/sleep%0a", false),
+            ("/v1/realtime/a%0a", false),
+            ("/v1/realtime/models/load", false),
             ("/x", false),
         ] {
             assert_eq!(paths.admit(path), admitted, "{path}");

@@ -319,10 +319,13 @@ impl Route {
     }
 }
 
-/// The id of a response in a path, and what follows it.
+/// The id of a response in a path, and what follows it; `None` for an id that is none. What stands before an
+/// engine may decode steps and go up by them, to calls that are no client's.
 fn id_and_rest(path: &str) -> Option<(&str, &str)> {
     let after = path.strip_prefix(RESPONSES)?;
-    Some(after.split_at(after.find('/').unwrap_or(after.len())))
+    let (id, rest) = after.split_at(after.find('/').unwrap_or(after.len()));
+    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    (!id.starts_with('.') && id.bytes().all(is_id)).then_some((id, rest))
 }
 
 #[cfg(test)]
@@ -357,6 +360,13 @@ mod tests {
             ("/v1/responses//cancel", None, None),
             ("/v1/responses/resp_1/", None, None),
             ("/v1/responses/resp_1/other", None, None),
+            ("/v1/responses/..", None, None),
+            ("/v1/responses/../cancel", None, None),
+            ("/v1/responses/..%2f..%2fflush_cache", None, None),
+            ("/v1/responses/..%2f..%2fslots%2f0/cancel", None, None),
+            ("/v1/responses/resp%0a", None, None),
+            ("/v1/responses/resp;a=b/input_items", None, None),
+            ("/v1/responses/resp-1.a:2", Some(Route::StoredResponse), Some("resp-1.a:2")),
             ("/v1/models/a/b", Some(Route::Model), None),
             ("/v1/models/", None, None),
         ] {

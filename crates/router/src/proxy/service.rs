@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
+use crate::proxy::around_request::AroundRequest;
 use crate::proxy::body::Arriving;
 use crate::proxy::client_keys::{KeyRing, KeyUse};
 use crate::proxy::clients::Client;
@@ -24,7 +25,6 @@ use crate::proxy::sessions::finish_session;
 use crate::proxy::shortage::Shortage;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::source_reports::SourceReport;
-use crate::proxy::surroundings::Surroundings;
 use crate::proxy::traces::RequestTrace;
 use crate::proxy::worker_door::WorkerDoor;
 use crate::proxy::{admission, answering, body, short_answer};
@@ -38,14 +38,20 @@ use sglang_router_rs::core::{FleetWorker, Worker};
 pub(crate) async fn handle(client: Arc<Client>, mut request: Request<Incoming>) -> Response<OutBody> {
     let started = Instant::now();
     client.begin(started);
-    let mut surroundings = Surroundings::of(&client, &mut request, started);
+    // Before the router adds its own.
+    let too_many = check_headers(request.headers()).err();
+    let mut surroundings = AroundRequest::of(&client, &mut request, started);
     let methods = || {
         let route = routed_to(client.proxy(), request.uri().path());
         route.map_or(Route::Listed.methods(), Route::methods)
     };
     let preflight = surroundings.as_mut().and_then(|around| around.preflight(&request, methods));
-    let mut response = match preflight {
-        Some(answer) => own(&client, answer),
+    let answer = match (too_many, preflight) {
+        (Some(error), _) => Some(refused(&client, &error, Route::of(request.uri().path()))),
+        (None, preflight) => preflight.map(|answer| own(&client, answer)),
+    };
+    let mut response = match answer {
+        Some(answer) => answer,
         None => routed(&client, request, started).await,
     };
     if let Some(surroundings) = surroundings {
@@ -56,9 +62,6 @@ pub(crate) async fn handle(client: Arc<Client>, mut request: Request<Incoming>) 
 
 /// Answers a request.
 async fn routed(client: &Arc<Client>, mut request: Request<Incoming>, started: Instant) -> Response<OutBody> {
-    if let Err(error) = check_headers(request.headers()) {
-        return refused(client, &error, Route::of(request.uri().path()));
-    }
     if let Some(door) = client.proxy().worker_door()
         && WorkerDoor::is_for(request.uri().path())
     {

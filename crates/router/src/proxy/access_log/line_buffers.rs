@@ -45,7 +45,7 @@ pub(in crate::proxy::access_log) struct LineBatch {
 
 /// What became of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proxy::access_log) enum Kept {
+pub(in crate::proxy::access_log) enum LineFate {
     /// It waits, the first since lines were taken: somebody is to be told.
     First,
     /// It waits beside others.
@@ -61,22 +61,22 @@ impl LineBuffers {
     }
 
     /// Adds the line of a request that is over.
-    pub(in crate::proxy::access_log) fn add(&self, account: &RequestAccount) -> Kept {
+    pub(in crate::proxy::access_log) fn add(&self, account: &RequestAccount) -> LineFate {
         {
             let mut buffer = self.buffers.local().lock();
             let LineBuffer { clock, lines } = &mut *buffer;
             let begin = lines.text.len();
             if begin >= MAX_WAITING_BYTES {
-                return Kept::Dropped;
+                return LineFate::Dropped;
             }
             write_line(self.form, clock, account, &mut lines.text);
             lines.ends.push((account.started + account.duration, begin..lines.text.len()));
         }
         // Looked at first, which shares the line of memory: most find it set.
         if self.has_lines.load(Ordering::Acquire) || self.has_lines.swap(true, Ordering::AcqRel) {
-            return Kept::Another;
+            return LineFate::Another;
         }
-        Kept::First
+        LineFate::First
     }
 
     /// True if lines wait.
@@ -122,10 +122,10 @@ mod tests {
     fn lines_of_all_threads_are_taken_in_the_order_of_their_ends() {
         let (buffers, began) = (LineBuffers::new(LineForm::Common), Instant::now());
         assert!(!buffers.has_lines());
-        assert_eq!(buffers.add(&account("/c", began, 3)), Kept::First);
-        assert_eq!(buffers.add(&account("/a", began, 1)), Kept::Another);
+        assert_eq!(buffers.add(&account("/c", began, 3)), LineFate::First);
+        assert_eq!(buffers.add(&account("/a", began, 1)), LineFate::Another);
         std::thread::scope(|scope| {
-            scope.spawn(|| assert_eq!(buffers.add(&account("/b", began, 2)), Kept::Another));
+            scope.spawn(|| assert_eq!(buffers.add(&account("/b", began, 2)), LineFate::Another));
         });
         assert!(buffers.has_lines());
         let (text, count) = in_order(&buffers.take());
@@ -133,16 +133,16 @@ mod tests {
         let paths: Vec<&str> = text.lines().filter_map(|line| line.split(' ').nth(6)).collect();
         assert_eq!((paths, count), (vec!["/a", "/b", "/c"], 3), "{text}");
         assert!(buffers.take().is_empty() && !buffers.has_lines());
-        assert_eq!(buffers.add(&account("/d", began, 4)), Kept::First);
+        assert_eq!(buffers.add(&account("/d", began, 4)), LineFate::First);
     }
 
     #[test]
     fn lines_beyond_the_room_are_dropped_until_others_were_taken() {
         let (buffers, began) = (LineBuffers::new(LineForm::Common), Instant::now());
         let long = account(&format!("/{}", "a".repeat(60_000)), began, 1);
-        let kept = (0..100).take_while(|_| buffers.add(&long) != Kept::Dropped).count();
+        let kept = (0..100).take_while(|_| buffers.add(&long) != LineFate::Dropped).count();
         assert_eq!(kept, MAX_WAITING_BYTES.div_ceil(60_000 + 60));
         assert_eq!(in_order(&buffers.take()).1, kept as u64);
-        assert_eq!(buffers.add(&long), Kept::First);
+        assert_eq!(buffers.add(&long), LineFate::First);
     }
 }

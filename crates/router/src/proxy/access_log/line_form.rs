@@ -11,6 +11,7 @@ use crate::config::access_log_section::LineForm;
 use crate::proxy::access_log::request_account::RequestAccount;
 use crate::proxy::access_log::written_time::LineClock;
 use crate::proxy::token_usage::TokenUsage;
+use crate::proxy::worker_door::WorkerDoor;
 use sgl_api::End;
 
 /// A line of [`LineForm::Json`].
@@ -80,11 +81,12 @@ fn write_json(time: &str, account: &RequestAccount, text: &mut Vec<u8>) {
     let (id, parent) = (header_text(&account.request_id), header_text(&account.traceparent));
     let TokenUsage { prompt_tokens, completion_tokens, cached_tokens } = account.tokens;
     let millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+    let path = path_of(account);
     let line = AccessLine {
         time,
         client: account.client.to_str().unwrap_or_default(),
         method: account.method.as_str(),
-        path: path_of(account),
+        path: &path,
         protocol: protocol(account.version),
         status: account.status,
         told_status: account.told_status,
@@ -126,14 +128,15 @@ fn write_common(time: &str, account: &RequestAccount, text: &mut Vec<u8>) {
     text.extend_from_slice(b" [");
     text.extend_from_slice(time.as_bytes());
     text.extend_from_slice(b"] \"");
-    let request = [account.method.as_str(), " ", path_of(account), " ", protocol(account.version)];
+    let path = path_of(account);
+    let request = [account.method.as_str(), " ", &path, " ", protocol(account.version)];
     request.iter().for_each(|part| write_escaped(part.as_bytes(), text));
     // A vector takes everything.
     let _ = write!(text, "\" {} {}", account.status, account.bytes);
 }
 
-fn path_of(account: &RequestAccount) -> &str {
-    account.uri.path_and_query().map_or("", |path| path.as_str())
+fn path_of(account: &RequestAccount) -> Cow<'_, str> {
+    account.uri.path_and_query().map_or(Cow::Borrowed(""), |path| WorkerDoor::told(path.as_str()))
 }
 
 fn protocol(version: Version) -> &'static str {

@@ -8,7 +8,7 @@ use crossbeam::channel::{Receiver, RecvError, RecvTimeoutError, Sender, bounded}
 
 use crate::config::access_log_section::AccessLogSettings;
 use crate::metrics::{DeliveryCounts, Metrics, catalogue};
-use crate::proxy::access_log::line_buffers::{Kept, LineBuffers, in_order};
+use crate::proxy::access_log::line_buffers::{LineBuffers, LineFate, in_order};
 use crate::proxy::access_log::log_file::LogFile;
 use crate::proxy::access_log::request_account::RequestAccount;
 
@@ -58,9 +58,9 @@ impl AccessLog {
     /// Has a request's line written. Never blocks.
     pub(crate) fn write(&self, account: &RequestAccount) {
         match self.buffers.add(account) {
-            Kept::First => self.wake(),
-            Kept::Another => {}
-            Kept::Dropped => self.counts.dropped(1),
+            LineFate::First => self.wake(),
+            LineFate::Another => {}
+            LineFate::Dropped => self.counts.dropped(1),
         }
     }
 

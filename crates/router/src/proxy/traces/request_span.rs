@@ -8,6 +8,7 @@ use crate::proxy::access_log::RequestAccount;
 use crate::proxy::route::Route;
 use crate::proxy::traces::request_trace::{EndedSpan, RequestTrace};
 use crate::proxy::traces::tracer::Tracer;
+use crate::proxy::worker_door::WorkerDoor;
 use sgl_api::End;
 
 impl RequestTrace {
@@ -55,7 +56,7 @@ fn attributes_of(account: &RequestAccount, route: Option<&'static str>) -> Vec<K
     };
     let mut attributes = vec![
         KeyValue::new("http.request.method", account.method.as_str().to_owned()),
-        KeyValue::new("url.path", account.uri.path().to_owned()),
+        KeyValue::new("url.path", WorkerDoor::told(account.uri.path()).into_owned()),
         KeyValue::new("http.response.status_code", i64::from(account.status)),
         KeyValue::new("http.response.body.size", i64::try_from(account.bytes).unwrap_or(i64::MAX)),
         KeyValue::new("sgl.end", end),

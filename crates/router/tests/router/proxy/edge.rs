@@ -127,6 +127,25 @@ async fn workers_get_the_headers_that_are_listed_and_policies_see_all() {
 }
 
 #[tokio::test]
+async fn id_of_the_router_is_none_of_the_headers_that_a_client_may_send() {
+    let worker = Upstream::saying("{}").await;
+    let (plain, with_ids) =
+        (with(&worker, |_| {}).await, with(&worker, |config| config.calls.request_ids = true).await);
+    let mut statuses = Vec::new();
+    for count in 90..100 {
+        let mut request = chat("hi");
+        while request.headers().len() < count {
+            request.headers_mut().append("x-more", HeaderValue::from_static("1"));
+        }
+        let status = call(plain.addresses().data, request.clone()).await.status;
+        assert_eq!(call(with_ids.addresses().data, request).await.status, status, "{count} headers");
+        statuses.push(status);
+    }
+    statuses.dedup();
+    assert_eq!(statuses, [StatusCode::OK, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE]);
+}
+
+#[tokio::test]
 async fn too_many_or_too_large_headers_are_refused_with_what_is_allowed() {
     let worker = Upstream::saying("{}").await;
     let router = with(&worker, |_| {}).await;

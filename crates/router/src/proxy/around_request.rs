@@ -15,14 +15,14 @@ use crate::proxy::watched_request::WatchedRequest;
 
 /// What a request has around it.
 #[derive(Debug)]
-pub(crate) struct Surroundings {
+pub(crate) struct AroundRequest {
     id: Option<HeaderValue>,
     /// What a browser may read, where origins are configured.
     cors: Option<Option<HeaderValue>>,
     watched: Option<WatchedRequest>,
 }
 
-impl Surroundings {
+impl AroundRequest {
     /// Of a request, whose headers may be others from then on; `None` for most. Boxed, so that those need no
     /// room for it.
     pub(crate) fn of(
