@@ -2,8 +2,8 @@
 //!
 //! Every case says what the operator sees (the error of the load, or the cause that is counted),
 //! that its request is served all the same, that a well-behaved plugin of the same engine keeps
-//! deciding right before, while and after, and that nothing of the hostile one is left behind: see
-//! [`stage::Stage`].
+//! deciding right before, while and after, that each shipped module beside it decides too and never
+//! fails, and that nothing of the hostile one is left behind: see [`stage::Stage`].
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -35,5 +35,6 @@ mod quota_shared;
 mod recursion;
 mod rust_modules;
 mod secrets;
+mod shipped;
 mod stage;
 mod state;

@@ -1,5 +1,5 @@
 //! The stage of every case: an engine that is small enough for a leak to show, a well-behaved
-//! plugin on it, and the checks that are the same for all.
+//! plugin and the shipped ones on it, and the checks that are the same for all.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use sgl_testkit::fleets::fleet;
 use sgl_testkit::guest::GuestText;
+use sgl_testkit::modules;
 use sgl_testkit::plugins::{asking, config, finished};
 use sgl_testkit::text::answer;
 use sgl_testkit::waits::eventually;
@@ -19,7 +20,10 @@ use sglang_router_rs::policies::{
     PolicyFactory, PolicyHandle, WasmPolicyConfig,
 };
 
-/// Instances that the engine can hold: few, so that all of them can be made at the end.
+use crate::shipped::{ShippedNeighbours, compiled};
+
+/// Instances that the engine can hold beside those of the shipped plugins: few, so that all of them can be
+/// made at the end.
 const ENGINE_INSTANCES: usize = 8;
 
 /// Instances of the well-behaved plugin.
@@ -34,10 +38,13 @@ pub(crate) const BAD: &str = "x";
 /// The request on which it behaves.
 pub(crate) const GOOD: &str = "xx";
 
-/// One engine with a well-behaved plugin.
+/// One engine with a well-behaved plugin, and all that are shipped.
 pub(crate) struct Stage {
     pub(crate) factory: PolicyFactory,
     neighbour: PolicyHandle,
+    shipped: ShippedNeighbours,
+    /// The plugins before the hostile one.
+    names: Vec<String>,
     pub(crate) table: Arc<WorkerTable>,
 }
 
@@ -72,7 +79,11 @@ impl Hostile {
 
 impl Stage {
     pub(crate) async fn new() -> Self {
-        let options = EngineOptions { max_instances: ENGINE_INSTANCES, ..EngineOptions::default() };
+        let options = EngineOptions {
+            max_instances: ENGINE_INSTANCES + modules::shipped().len(),
+            aot_cache: Some(compiled()),
+            ..EngineOptions::default()
+        };
         let factory = PolicyFactory::with_engine(options);
         let options = PluginOptions { min_warm: 1, max_instances: NEIGHBOUR_INSTANCES, ..options_of_all() };
         let patient = WasmPolicyConfig { max_execution_time_ms: 30_000, ..limits() };
@@ -80,8 +91,11 @@ impl Stage {
         let load = Box::pin(factory.load(Load::bytes(patient, neighbour()).with(options)));
         load.await.expect("it behaves");
         let neighbour = factory.create_by_name("neighbour").unwrap();
-        let stage = Self { factory, neighbour, table: fleet(WORKERS).table() };
+        let shipped = ShippedNeighbours::load(&factory, &options_of_all()).await;
+        let names = factory.list_wasm_plugins();
+        let stage = Self { factory, neighbour, shipped, names, table: fleet(WORKERS).table() };
         stage.neighbour_decides().await;
+        stage.shipped.decide(&stage.table).await;
         stage
     }
 
@@ -108,6 +122,7 @@ impl Stage {
             };
             if let Some(done) = done {
                 self.neighbour_decides().await;
+                self.shipped.decide(&self.table).await;
                 return done;
             }
         }
@@ -154,7 +169,7 @@ impl Stage {
         let load = self.loading(config, options(), wasm);
         let error = self.beside(load).await.expect_err("it must be refused");
         says(&error, parts);
-        assert_eq!(self.factory.list_wasm_plugins(), ["neighbour"]);
+        assert_eq!(self.factory.list_wasm_plugins(), self.names);
         self.nothing_is_left().await;
         error
     }
@@ -224,10 +239,12 @@ impl Stage {
         self.ends(hostile).await;
     }
 
-    /// The engine has room for every instance that the neighbour does not need, and the neighbour
-    /// has never failed.
+    /// The engine has room for every instance that the neighbours do not need, and none of them has
+    /// ever failed.
     pub(crate) async fn nothing_is_left(self) {
         self.neighbour_decides().await;
+        self.shipped.decide(&self.table).await;
+        self.shipped.none_was_harmed();
         let found = stats(&self.neighbour);
         assert!(found.failures.iter().all(|(_, count)| *count == 0), "{:?}", found.failures);
         assert_eq!((found.fallbacks, found.live_generations, found.pool.live), (0, 1, 1));

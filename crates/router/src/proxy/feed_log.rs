@@ -17,7 +17,7 @@ pub enum EventKind {
     Orphan,
     /// There was no room for it.
     Refused,
-    /// It contradicts itself, and was left out.
+    /// It contradicts itself, and was left out; or its batch names a rank that its socket is not.
     Odd,
 }
 

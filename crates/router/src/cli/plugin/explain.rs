@@ -244,7 +244,7 @@ mod tests {
                         "pending_cost": 2.5, "oldest_pending_ms": 12}},
                 ],
                 "request": {"prompt_tokens": 120, "prompt_tokens_exact": false, "max_tokens": 64, "stream": true,
-                    "prefix_blocks": 7, "arrival_rate": 3.25, "waited_ms": 12, "may_wait_ms": 500, "held": 3,
+                    "prefix_blocks": 7, "prefix_block_tokens": 12.34, "arrival_rate": 3.25, "waited_ms": 12, "may_wait_ms": 500, "held": 3,
                     "prompt_bytes": 480, "withheld": ["session", "field:/user"], "client_key": "team\na"},
                 "chosen": [1], "reason": "the\nleast", "tag": u64::MAX, "cost": 12.5, "cost_ns": 1500,
             }],
@@ -262,8 +262,8 @@ mod tests {
             "Tue, 14 Nov 2023 22:13:20 GMT",
             "the plugin, generation 3, in 1500 ns",
             r#"reason   "the\nleast""#,
-            "asked    a prompt of 120 tokens (estimated), at most 64 generated, as a stream, 7 blocks hashed, \
-             3.2 requests/s, 480 bytes of text, held for 12 ms, may wait 500 ms, 3 held in all, with session and \
+            "asked    a prompt of 120 tokens (estimated), at most 64 generated, as a stream, 7 blocks hashed \
+             (12.3 tokens a block), 3.2 requests/s, 480 bytes of text, held for 12 ms, may wait 500 ms, 3 held in all, with session and \
              field:/user (not recorded), with the key team\\na",
             "ticket   tag 18446744073709551615, cost 12.5\n",
             "outcome  complete, 200 from http://b, first byte after 1.2 ms, first token after 2.5 ms, over after 80.0 ms",
@@ -338,6 +338,16 @@ mod tests {
         {
             assert!(page.contains(text), "{text:?} is not in\n{page}");
         }
+    }
+
+    #[test]
+    fn size_of_a_block_is_shown_without_their_count_too() {
+        let mut record = record("r1");
+        let request = &mut record.decisions[0].request;
+        (request.prefix_blocks, request.prefix_block_tokens) = (None, Some(16.0));
+        assert!(page(&record).contains("as a stream, 16 tokens a block, 3.2"), "{}", page(&record));
+        record.decisions[0].request.prefix_block_tokens = None;
+        assert!(!page(&record).contains("a block"), "{}", page(&record));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) fn of_request(request: &RequestFactsRecord) -> String {
         request.prompt_tokens.map(|tokens| format!("a prompt of {} ({counted})", count(tokens, "token"))),
         request.max_tokens.map(|count| format!("at most {count} generated")),
         request.stream.then(|| "as a stream".to_owned()),
-        request.prefix_blocks.map(|blocks| format!("{} hashed", count(blocks, "block"))),
+        of_blocks(request.prefix_blocks, request.prefix_block_tokens),
         request.arrival_rate.map(|rate| format!("{rate:.1} requests/s")),
         request.prompt_bytes.map(|bytes| format!("{bytes} bytes of text")),
         request.waited_ms.map(|ms| format!("held for {ms} ms")),
@@ -41,6 +41,17 @@ pub(crate) fn of_request(request: &RequestFactsRecord) -> String {
         request.client_key.as_ref().map(|name| format!("with the key {}", printable(name))),
     ];
     line("asked  ", facts)
+}
+
+/// How much of the prompt was hashed, and how large a block of it is on average.
+fn of_blocks(blocks: Option<usize>, tokens: Option<f32>) -> Option<String> {
+    let blocks = blocks.map(|blocks| format!("{} hashed", count(blocks, "block")));
+    // Whole where the prompt came as tokens, with a fraction where it came as text.
+    let tokens = tokens.map(|tokens| format!("{} tokens a block", (tokens * 10.0).round() / 10.0));
+    match (blocks, tokens) {
+        (Some(blocks), Some(tokens)) => Some(format!("{blocks} ({tokens})")),
+        (blocks, tokens) => blocks.or(tokens),
+    }
 }
 
 /// A line of those parts that are there; nothing if none is.

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 
-use crate::proxy::kv_events::wire_values::{BlockHash, ExtraKey, HashOrName, UpTo, WireName};
+use crate::proxy::kv_events::wire_values::{BlockHash, ExtraKey, HashOrName, NamedRank, UpTo, WireName};
 
 /// Events of one batch.
 const MAX_EVENTS: usize = 1 << 18;
@@ -56,9 +56,9 @@ pub(crate) struct StoredBlocks {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct OddBatch;
 
-/// Reads a batch, and gives each event to `take` as it comes. Of a batch that is odd somewhere, what comes
-/// before that place has been taken.
-pub(crate) fn read_batch(bytes: &[u8], take: impl FnMut(CacheEvent)) -> Result<(), OddBatch> {
+/// Reads a batch, and gives each event to `take` as it comes; the rank that it names behind them, if it does. Of
+/// a batch that is odd somewhere, what comes before that place has been taken.
+pub(crate) fn read_batch(bytes: &[u8], take: impl FnMut(CacheEvent)) -> Result<Option<NamedRank>, OddBatch> {
     let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
     reader.set_max_depth(MAX_DEPTH);
     (&mut reader).deserialize_seq(BatchVisitor { take }).map_err(|_| OddBatch)
@@ -69,18 +69,20 @@ struct BatchVisitor<F> {
 }
 
 impl<'de, F: FnMut(CacheEvent)> Visitor<'de> for BatchVisitor<F> {
-    type Value = ();
+    type Value = Option<NamedRank>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a batch of events")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let missing = || A::Error::custom("a batch has a time and events");
         seq.next_element::<IgnoredAny>()?.ok_or_else(missing)?;
         seq.next_element_seed(Events { take: self.take })?.ok_or_else(missing)?;
+        // Old versions name no rank.
+        let rank = seq.next_element::<Option<NamedRank>>()?.flatten();
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
+        Ok(rank)
     }
 }
 
@@ -278,6 +280,20 @@ mod tests {
         let mut found = Vec::new();
         read_batch(&hash, |event| found.push(event)).unwrap();
         assert_eq!(found, [removed(0x0102, None)]);
+    }
+
+    #[test]
+    fn rank_that_a_batch_names_is_told_apart_from_others_and_from_none() {
+        let named = |more: &[Value]| {
+            let batch = [&[json!(1.5), json!([])][..], more].concat();
+            read_batch(&bytes(&json!(batch)), |_| {}).unwrap()
+        };
+        assert_eq!((named(&[]), named(&[json!(null)])), (None, None));
+        assert!(named(&[json!(3), json!("and more")]).unwrap().is(3));
+        let others = [json!(2), json!(-3), json!(4_294_967_299_u64), json!("3"), json!(3.0), json!([3])];
+        for other in others {
+            assert!(!named(std::slice::from_ref(&other)).unwrap().is(3), "{other}");
+        }
     }
 
     /// Bytes as MessagePack has them.

@@ -295,7 +295,7 @@ impl Feeds {
         });
         for source in own {
             let chains = RankChains::new(Arc::clone(names), self.blocks, max_blocks, index);
-            let rank = RankFeed::new(Arc::clone(&feed), chains);
+            let rank = RankFeed::new(Arc::clone(&feed), source.rank, chains);
             self.events.spawn(Subscriber::new(source, rank).follow());
         }
         self.feeds.push(feed);

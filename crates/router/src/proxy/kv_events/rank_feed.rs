@@ -53,14 +53,16 @@ impl WorkerFeed {
 #[derive(Debug)]
 pub(crate) struct RankFeed {
     worker: Arc<WorkerFeed>,
+    /// Its number.
+    rank: u32,
     /// `None` only while a batch is worked off elsewhere, and for ever if that was broken off.
     chains: Option<RankChains>,
 }
 
 impl RankFeed {
     /// A rank that holds nothing.
-    pub(crate) fn new(worker: Arc<WorkerFeed>, chains: RankChains) -> Self {
-        Self { worker, chains: Some(chains) }
+    pub(crate) fn new(worker: Arc<WorkerFeed>, rank: u32, chains: RankChains) -> Self {
+        Self { worker, rank, chains: Some(chains) }
     }
 
     /// What its worker's ranks have in common.
@@ -75,15 +77,15 @@ impl RankFeed {
     /// Not safe: dropped before it returns, the rank is of no use any more.
     pub(crate) async fn take(&mut self, payload: &Bytes, end: BatchEnd) {
         let Some(mut chains) = self.chains.take() else { return };
-        let worker = Arc::clone(&self.worker);
+        let (worker, rank) = (Arc::clone(&self.worker), self.rank);
         if payload.len() <= SHORT_BATCH_BYTES {
-            take(&mut chains, &worker, payload, end);
+            take(&mut chains, &worker, rank, payload, end);
             self.chains = Some(chains);
             return;
         }
         let payload = payload.clone();
         let taken = tokio::task::spawn_blocking(move || {
-            take(&mut chains, &worker, &payload, end);
+            take(&mut chains, &worker, rank, &payload, end);
             chains
         });
         // It fails at the end of the runtime only.
@@ -113,7 +115,7 @@ impl RankFeed {
     }
 }
 
-fn take(chains: &mut RankChains, worker: &WorkerFeed, payload: &[u8], end: BatchEnd) {
+fn take(chains: &mut RankChains, worker: &WorkerFeed, rank: u32, payload: &[u8], end: BatchEnd) {
     let Some(index) = worker.roster.prefix_index() else { return };
     let log = worker.endpoint.feed();
     let mut others = worker.others.lock();
@@ -127,7 +129,14 @@ fn take(chains: &mut RankChains, worker: &WorkerFeed, payload: &[u8], end: Batch
             chains.take(event, &mut held, is_only, log);
         }
     }) {
-        Ok(()) => log.batch(end, 1),
+        Ok(named) => {
+            log.batch(end, 1);
+            // It has been taken all the same: a socket is one rank's, and a name is only said.
+            if let Some(named) = named.filter(|named| !named.is(rank)) {
+                log.event(EventKind::Odd);
+                tracing::debug!(worker = %worker.endpoint.url(), rank, ?named, "a batch of events names another rank");
+            }
+        }
         Err(odd) => {
             log.batch(BatchEnd::Odd, 1);
             log.event(EventKind::Odd);

@@ -37,6 +37,17 @@ pub(super) enum HashOrName {
     Name(WireName),
 }
 
+/// The rank that a batch names: a number, or something that is none.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NamedRank(Option<u64>);
+
+impl NamedRank {
+    /// Whether it is that one.
+    pub(crate) fn is(&self, rank: u32) -> bool {
+        self.0 == Some(rank.into())
+    }
+}
+
 /// What is hashed beside tokens: a text, or something else.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ExtraKey {
@@ -69,6 +80,15 @@ impl<'de> Deserialize<'de> for HashOrName {
             Anything::Text(name) => Ok(Self::Name(WireName(name))),
             Anything::Other => Err(D::Error::custom("a hash is a number or bytes")),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for NamedRank {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match Anything::deserialize(deserializer)? {
+            Anything::Number(rank) => Some(rank),
+            Anything::Text(_) | Anything::Bytes(_) | Anything::Other => None,
+        }))
     }
 }
 

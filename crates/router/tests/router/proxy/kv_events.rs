@@ -180,6 +180,28 @@ async fn nonsense_is_counted_and_what_follows_is_heard() {
 }
 
 #[tokio::test]
+async fn batch_that_names_another_rank_belongs_to_its_socket_and_counts_as_odd() {
+    let mut stub = Stub::start().await;
+    let url = stub.worker.url();
+    let router = start(router::config(vec![stub.entry()])).await;
+    let prompts: Vec<Vec<u32>> = (1..4).map(|nth| (nth * 100..nth * 100 + 16).collect()).collect();
+    stub.say_until_heard(&router, &json!([stored(1, &prompts[0])]), &prompts[0]).await;
+    let feed = router::target(&router, &url).expect("it is there");
+    let feed = feed.feed();
+    let named = |hash: u64, prompt: &[u32], rank: serde_json::Value| {
+        rmp_serde::to_vec_named(&json!([1.5, [stored(hash, prompt)], rank])).expect("values")
+    };
+    stub.send_bytes(named(2, &prompts[1], json!(null)));
+    holds(&router, &url, &prompts[1], 16).await;
+    assert_eq!(feed.events(EventKind::Odd), 0, "its own rank, and none");
+    stub.send_bytes(named(3, &prompts[2], json!(1)));
+    holds(&router, &url, &prompts[2], 16).await;
+    // Counted once the batch is through, which is after its blocks are held.
+    until(async || feed.events(EventKind::Odd) == 1).await;
+    assert_eq!((feed.batches(BatchEnd::Odd), held(&router, &url, &prompts[0])), (0, 16));
+}
+
+#[tokio::test]
 async fn load_that_is_pushed_counts_between_the_questions_for_it() {
     let worker =
         SimWorker::start(SimConfig { push_load: true, stall_after: Some(1), ..sim(Dialect::Sglang, 16) })
