@@ -6,6 +6,7 @@ pub(crate) mod tls_flags;
 mod call_flags;
 mod registry_flags;
 mod fleet_flags;
+mod registry_reading;
 mod watch_flags;
 mod source_flags;
 mod check_flags;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::plugin::registry::RegistryFlags;
+use crate::cli::registry_reading::RegistryFlags;
 
 /// What a fleet of routers serves: pushed once, taken on in steps by the routers themselves
 ///

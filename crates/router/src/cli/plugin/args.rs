@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand};
 
 use crate::cli::admin_args::AdminArgs;
-use crate::cli::plugin::registry::RegistryFlags;
 #[cfg(feature = "tools")]
 use crate::cli::plugin::replay_args::ReplayArgs;
+use crate::cli::registry_reading::RegistryFlags;
 
 /// Plugins of a running router: list, load, replace, roll back
 ///

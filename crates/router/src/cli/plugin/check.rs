@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::cli::plugin::args::CheckArgs;
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
-use crate::cli::plugin::registry::{module_bytes, reference_in};
 use crate::cli::plugin::show::form;
+use crate::cli::registry_reading::{module_bytes, reference_in};
 use sgl_oci::RegistryError;
 use sglang_router_rs::engine::{CompilerProcess, EngineOptions};
 use sglang_router_rs::policies::{

@@ -5,7 +5,7 @@
 //! 4 no such plugin.
 
 pub(crate) mod command_error;
-pub(crate) mod registry;
+mod registry;
 #[cfg(feature = "tools")]
 mod replay_args;
 mod args;

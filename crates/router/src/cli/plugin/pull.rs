@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli::plugin::args::PullArgs;
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
-use crate::cli::plugin::registry::module_bytes;
+use crate::cli::registry_reading::module_bytes;
 use crate::manage::digest::sha256;
 use crate::manage::durable_file;
 use crate::manage::durable_file::Readers;

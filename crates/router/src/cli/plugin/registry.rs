@@ -1,52 +1,9 @@
-//! Registries, as commands that ask no router speak to them.
-
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use clap::Args;
+//! Modules of registries, for commands that end with an error of theirs.
 
 use crate::cli::plugin::command_error::CommandError;
-use sgl_oci::{ModuleReference, PlainHttp, PulledModule, RegistryClient, RegistryError, RegistrySettings};
-use sglang_router_rs::policies::trust::signing;
-use sglang_router_rs::policies::{ModuleBytes, Origin};
-
-/// How registries are spoken to.
-#[derive(Clone, Debug, Args)]
-pub struct RegistryFlags {
-    /// Speaks to registries without TLS; those at loopback addresses are spoken to so anyway
-    #[arg(long)]
-    pub plain_http: bool,
-    /// File with credentials, as `docker login` writes it [default: docker's own, or podman's]
-    #[arg(long, value_name = "FILE")]
-    pub registry_config: Option<PathBuf>,
-    /// Seconds that it may take, with its retries
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
-    pub registry_timeout_secs: u64,
-}
-
-impl RegistryFlags {
-    /// A client that trusts these authorities besides the system's.
-    pub(crate) fn client(&self, authorities: &[PathBuf]) -> RegistryClient {
-        RegistryClient::new(RegistrySettings {
-            plain_http: if self.plain_http { PlainHttp::Everywhere } else { PlainHttp::Loopback },
-            authorities: authorities.to_vec(),
-            credentials: self.registry_config.clone(),
-            time_limit: Duration::from_secs(self.registry_timeout_secs),
-            ..RegistrySettings::default()
-        })
-    }
-}
-
-/// The reference that stands where a file could be named; none if it is a file.
-///
-/// # Errors
-///
-/// [`RegistryError::Reference`].
-pub(crate) fn reference_in(file: &Path) -> Result<Option<ModuleReference>, RegistryError> {
-    let text = file.to_string_lossy();
-    let reference = ModuleReference::is_one(&text).then(|| ModuleReference::parse(&text));
-    Ok(reference.transpose()?)
-}
+use crate::cli::registry_reading::module_bytes;
+use sgl_oci::{ModuleReference, RegistryClient};
+use sglang_router_rs::policies::ModuleBytes;
 
 /// Reads a module from its registry.
 ///
@@ -62,11 +19,4 @@ pub(crate) async fn pulled(
     reference: &ModuleReference,
 ) -> Result<ModuleBytes, CommandError> {
     Ok(module_bytes(&client.pull(reference).await?))
-}
-
-/// The module with its signatures, as rules about them see it.
-pub(crate) fn module_bytes(pulled: &PulledModule) -> ModuleBytes {
-    let signature = signing::combine(&pulled.signatures);
-    let origin = Origin::Registry { reference: pulled.reference.to_string() };
-    ModuleBytes { wasm: pulled.wasm.to_vec(), signature, origin }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -13,8 +13,11 @@ use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::replay_args::ReplayArgs;
 use crate::cli::plugin::replay_text;
+use crate::cli::registry_reading::UnreadModule;
+use crate::cli::simulate::SimulateError;
 use crate::cli::simulate::policies::policies_of;
 use sgl_api::RecordLines;
+use sgl_oci::ModuleReference;
 use sgl_simulate::engine::EngineModel;
 use sgl_simulate::fleet::PolicyShelf;
 use sgl_simulate::replay::{Contender, ReplayPlan, ReplayReport, replay};
@@ -41,10 +44,14 @@ struct ReplayView<'a> {
 /// # Errors
 ///
 /// [`CommandError::Disagrees`] if a policy agrees too rarely, [`CommandError::Usage`] if there is nothing to
-/// replay.
-pub(crate) fn replay_records(args: &ReplayArgs, json: bool) -> Result<(), CommandError> {
+/// replay, [`CommandError::Registry`] if a module cannot be read from its registry.
+pub(crate) fn replay_records(
+    args: &ReplayArgs,
+    authorities: &[PathBuf],
+    json: bool,
+) -> Result<(), CommandError> {
     let shelf = PolicyShelf::new().map_err(|error| CommandError::Usage(in_full(&error)))?;
-    let plan = plan(&shelf, args)?;
+    let plan = plan(&shelf, args, authorities)?;
     // What policies draw.
     fastrand::seed(args.seed);
     let unread = |error: io::Error| CommandError::Usage(format!("{}: {error}", shown_path(&args.records)));
@@ -75,13 +82,19 @@ pub(crate) fn replay_records(args: &ReplayArgs, json: bool) -> Result<(), Comman
     Err(CommandError::Disagrees(format!("less than {} of the decisions alike: {names}", args.min_agreement)))
 }
 
-fn plan(shelf: &PolicyShelf, args: &ReplayArgs) -> Result<ReplayPlan, CommandError> {
+fn plan(shelf: &PolicyShelf, args: &ReplayArgs, authorities: &[PathBuf]) -> Result<ReplayPlan, CommandError> {
     let usage = |error: &(dyn std::error::Error + 'static)| {
         CommandError::Usage(in_full(error).replace("--policy: ", ""))
     };
     let names: Vec<String> = args.against.iter().chain(&args.policies).cloned().collect();
+    let read = |reference: &ModuleReference| args.registry.read(reference, authorities);
     let sources =
-        policies_of(&names, &args.policy_config, &args.allow_syscalls).map_err(|error| usage(&error))?;
+        policies_of(&names, &args.policy_config, &args.allow_syscalls, &read).map_err(
+            |error| match error {
+                SimulateError::Unread { source: UnreadModule::Registry(error), .. } => error.into(),
+                error => usage(&error),
+            },
+        )?;
     let contenders: Result<Vec<Contender>, _> =
         sources.iter().map(|source| Contender::new(shelf, source)).collect();
     let mut contenders = contenders.map_err(|error| usage(&error))?;

@@ -4,15 +4,18 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::registry_reading::RegistryFlags;
+
 /// Which records to replay, and with what.
 ///
-/// Exit codes: 0 each policy agrees often enough, 1 one does not, 2 wrong usage.
+/// Exit codes: 0 each policy agrees often enough, 1 one does not or is not in its registry, 2 wrong usage,
+/// 3 a registry is not reached.
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
     /// Records of a router, a JSON object a line, as --record-file writes them; - is standard input
     pub records: PathBuf,
-    /// The policies: a module, a built-in or embedded policy, or one under another name: my.wasm,
-    /// least_load, toll, k4=embedded:toll
+    /// The policies: a module, one of a registry, a built-in or embedded policy, or one under another name:
+    /// my.wasm, oci://HOST/REPOSITORY:TAG, least_load, toll, k4=embedded:toll
     #[arg(required = true, value_name = "POLICY")]
     pub policies: Vec<String>,
     /// Compares them with this policy instead of with what was recorded
@@ -37,6 +40,9 @@ pub struct ReplayArgs {
     /// What chance decides is decided alike with the same seed
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// How registries are spoken to
+    #[command(flatten)]
+    pub registry: RegistryFlags,
 }
 
 fn share(text: &str) -> Result<f64, String> {

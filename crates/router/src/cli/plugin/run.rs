@@ -23,17 +23,21 @@ use sglang_router_rs::types::printable;
 ///
 /// [`CommandError`], which has an exit code.
 pub fn run(args: &PluginArgs) -> Result<(), CommandError> {
-    #[cfg(feature = "tools")]
-    if let PluginCommand::Replay(replay) = &args.command {
-        // It has a runtime of its own.
-        return replay::replay_records(replay, args.json);
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(command(args));
+    let done = done(args);
     if let (true, Some(problem)) = (args.json, done.as_ref().err().and_then(CommandError::problem)) {
         print(&problem, true, |_| String::new())?;
     }
     done
+}
+
+fn done(args: &PluginArgs) -> Result<(), CommandError> {
+    #[cfg(feature = "tools")]
+    if let PluginCommand::Replay(replay) = &args.command {
+        // It has a runtime of its own.
+        return replay::replay_records(replay, &args.admin.ca_cert_paths, args.json);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command(args))
 }
 
 async fn command(args: &PluginArgs) -> Result<(), CommandError> {

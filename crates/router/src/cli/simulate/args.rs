@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::registry_reading::RegistryFlags;
 use crate::cli::simulate::generate_args::GenerateArgs;
 use sglang_router_rs::config::PluginOptions;
 
@@ -12,17 +13,23 @@ use sglang_router_rs::config::PluginOptions;
 /// The engines and the clock are modelled; policies, plugins included, are asked as by a router that
 /// serves. An hour of a trace takes less than a second, and the same command gives the same figures.
 ///
-/// Exit codes: 0 done, 1 a report cannot be written, 2 wrong usage.
+/// Exit codes: 0 done, 1 a report cannot be written or a module not read from its registry, 2 wrong usage.
 #[derive(Args, Clone, Debug)]
 pub struct SimulateArgs {
-    /// A built-in or embedded policy, a model of another router's, a module, or one under another name:
-    /// least_load, toll, smg:cache_aware, my.wasm, other=my.wasm, k4=embedded:toll; may be given more than
-    /// once
+    /// A built-in or embedded policy, a model of another router's, a module, one of a registry, or one under
+    /// another name: least_load, toll, smg:cache_aware, my.wasm, oci://HOST/REPOSITORY:TAG, other=my.wasm,
+    /// k4=embedded:toll; may be given more than once
     #[arg(long, required = true, value_name = "POLICY")]
     pub policy: Vec<String>,
     /// A setting of a plugin, such as toll:kappa=4: JSON, or else text; may be given more than once
     #[arg(long, value_name = "POLICY:KEY=VALUE")]
     pub policy_config: Vec<String>,
+    /// How registries are spoken to
+    #[command(flatten)]
+    pub registry: RegistryFlags,
+    /// PEM file of an authority that is trusted for registries, besides the system's; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub ca_cert_paths: Vec<PathBuf>,
     /// System calls that the modules may make
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub allow_syscalls: Vec<String>,

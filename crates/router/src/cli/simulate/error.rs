@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::cli::registry_reading::UnreadModule;
 use sgl_simulate::engine::ModelError;
 use sgl_simulate::fleet::{PolicyFault, SetupError};
 use sgl_simulate::workload::GeneratorError;
@@ -65,6 +66,14 @@ pub enum SimulateError {
     /// There is no such policy.
     #[error("--policy: {0}")]
     Policy(#[from] PolicyFault),
+    /// A module cannot be read from its registry.
+    #[error("--policy: {reference}")]
+    Unread {
+        /// The module.
+        reference: String,
+        /// What is wrong with it, or with the registry.
+        source: UnreadModule,
+    },
     /// The report cannot be written.
     #[error("the report cannot be written to {}", shown_path(path))]
     Report {
@@ -76,10 +85,10 @@ pub enum SimulateError {
 }
 
 impl SimulateError {
-    /// The exit code: 1 the report could not be written, 2 wrong usage.
+    /// The exit code: 1 the report could not be written or a module not be read from its registry, 2 wrong usage.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Report { .. } => ExitCode::FAILURE,
+            Self::Report { .. } | Self::Unread { .. } => ExitCode::FAILURE,
             _ => ExitCode::from(2),
         }
     }

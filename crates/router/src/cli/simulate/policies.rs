@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::cli::registry_reading::UnreadModule;
 use crate::cli::setting::setting;
 use crate::cli::simulate::args::SimulateArgs;
 use crate::cli::simulate::error::SimulateError;
@@ -11,33 +12,38 @@ use crate::config::embedded_path::embedded_name;
 use sgl_oci::ModuleReference;
 use sgl_simulate::fleet::{PolicyModule, PolicySource};
 use sgl_simulate::rivals::RIVALS;
-use sglang_router_rs::policies::NativePolicy;
+use sglang_router_rs::policies::{ModuleBytes, NativePolicy};
 use sglang_router_rs::types::{shown, shown_path};
 
 /// The policies that the flags ask for.
 ///
 /// # Errors
 ///
-/// [`SimulateError::Usage`].
+/// [`SimulateError::Usage`]; [`SimulateError::Unread`] of a module in a registry.
 pub(crate) fn policies(args: &SimulateArgs) -> Result<Vec<PolicySource>, SimulateError> {
-    policies_of(&args.policy, &args.policy_config, &args.allow_syscalls)
+    let read = |reference: &ModuleReference| args.registry.read(reference, &args.ca_cert_paths);
+    policies_of(&args.policy, &args.policy_config, &args.allow_syscalls, &read)
 }
+
+/// Reads a module of a registry.
+type ReadModule<'a> = &'a dyn Fn(&ModuleReference) -> Result<ModuleBytes, UnreadModule>;
 
 /// The policies of these names, with these settings.
 ///
 /// # Errors
 ///
-/// [`SimulateError::Usage`].
+/// [`SimulateError::Usage`]; [`SimulateError::Unread`] of a module in a registry.
 pub(crate) fn policies_of(
     names: &[String],
     settings: &[String],
     syscalls: &[String],
+    read: ReadModule<'_>,
 ) -> Result<Vec<PolicySource>, SimulateError> {
     let mut sources: Vec<PolicySource> = Vec::new();
     for text in names {
-        let source = PolicySource { allowed_syscalls: syscalls.to_vec(), ..source(text)? };
+        let source = PolicySource { allowed_syscalls: syscalls.to_vec(), ..source(text, read)? };
         if sources.iter().any(|other| other.name == source.name) {
-            return Err(usage(format!("--policy: {} twice{}", shown(text), other_name(&source))));
+            return Err(usage(format!("--policy: {} twice{}", shown(text), other_name(text, &source))));
         }
         sources.push(source);
     }
@@ -56,11 +62,14 @@ pub(crate) fn policies_of(
 }
 
 /// How a policy that is given twice is told apart; a built-in one has no settings to be told apart by.
-fn other_name(source: &PolicySource) -> String {
+fn other_name(text: &str, source: &PolicySource) -> String {
     match &source.module {
         None => String::new(),
         Some(PolicyModule::File(file)) => {
             format!("; give one another name: other={}", shown_path(file))
+        }
+        Some(PolicyModule::Bytes(_)) if ModuleReference::is_one(text) => {
+            format!("; give one another name: other={}", shown(text))
         }
         Some(PolicyModule::Bytes(_)) => {
             format!("; give one another name: other=embedded:{}", shown(&source.name))
@@ -73,13 +82,16 @@ fn usage(text: String) -> SimulateError {
 }
 
 /// A built-in policy, an embedded one, a model of another router's, or a module under its own name or another.
-fn source(text: &str) -> Result<PolicySource, SimulateError> {
+fn source(text: &str, read: ReadModule<'_>) -> Result<PolicySource, SimulateError> {
     let named = text.split_once('=').filter(|(name, _)| !name.contains('/'));
     let is_module = |path: &str| Path::new(path).extension().is_some_and(|end| end == "wasm");
     let stem = |path: &str| Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let (name, module) = match named {
-        Some((name, path)) => (name.to_owned(), Some(module(path)?)),
-        None if is_module(text) => (stem(text).unwrap_or_default(), Some(module(text)?)),
+        Some((name, path)) => (name.to_owned(), Some(module(path, read)?)),
+        None if ModuleReference::is_one(text) => {
+            (reference(text)?.stem().to_owned(), Some(module(text, read)?))
+        }
+        None if is_module(text) => (stem(text).unwrap_or_default(), Some(module(text, read)?)),
         None if NativePolicy::NAMES.contains(&text) || RIVALS.contains(&text) => (text.to_owned(), None),
         None => {
             let name = embedded_name(text).unwrap_or(text);
@@ -89,14 +101,17 @@ fn source(text: &str) -> Result<PolicySource, SimulateError> {
     Ok(PolicySource { module, ..PolicySource::native(name) })
 }
 
-fn module(path: &str) -> Result<PolicyModule, SimulateError> {
+fn module(path: &str, read: ReadModule<'_>) -> Result<PolicyModule, SimulateError> {
     if ModuleReference::is_one(path) {
-        let found = shown(path);
-        return Err(usage(format!(
-            "--policy: found {found}; allowed: a file; `sgl-router plugin pull` writes one"
-        )));
+        let reference = reference(path)?;
+        let unread = |source| SimulateError::Unread { reference: reference.to_string(), source };
+        return read(&reference).map(|module| PolicyModule::Bytes(module.wasm)).map_err(unread);
     }
     embedded_name(path).map_or_else(|| Ok(PolicyModule::File(PathBuf::from(path))), embedded)
+}
+
+fn reference(text: &str) -> Result<ModuleReference, SimulateError> {
+    ModuleReference::parse(text).map_err(|error| usage(format!("--policy: {error}")))
 }
 
 fn embedded(name: &str) -> Result<PolicyModule, SimulateError> {

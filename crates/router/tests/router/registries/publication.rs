@@ -1,7 +1,8 @@
 //! What is published, and that it comes back.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sgl_testkit::modules;
+use sgl_testkit::process::{command, output, stderr, stdout};
 use sgl_testkit::small_guests::guest_choosing;
 
 use crate::registries::docker_registry::DockerRegistry;
@@ -73,6 +74,53 @@ async fn what_cannot_be_published_or_pulled_is_told_with_what_was_expected() {
     std::fs::write(dir.path().join("out.wasm.sig"), "another's").unwrap();
     let (code, _, error) = plugin(&["pull", &registry.named("team/p:1"), "--out", &out]).await;
     assert!(code == 2 && error.contains("out.wasm.sig") && error.contains("remove it"), "{error}");
+}
+
+#[tokio::test]
+async fn simulations_and_replays_take_modules_from_registries() {
+    let Some(registry) = DockerRegistry::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = module(dir.path(), "toll.wasm", &modules::plugin("toll"));
+    let name = registry.named("team/toll:1.0");
+    done(&["publish", &file, &name]).await;
+    let simulated = async |policies: &[&str]| {
+        let flags = ["simulate", "--rate", "1", "--requests", "20", "--workers", "2", "--json"];
+        let mut command = command(&flags);
+        command.args(policies.iter().flat_map(|policy| ["--policy", *policy]));
+        let output = output(command).await;
+        (output.status.code().unwrap(), stdout(&output), stderr(&output))
+    };
+    let (code, out, error) = simulated(&[&name, &format!("file={file}")]).await;
+    assert_eq!(code, 0, "{error}");
+    let runs = serde_json::from_str::<Value>(&out).unwrap()["runs"].clone();
+    assert_eq!((&runs[0]["policy"], &runs[1]["policy"]), (&json!("toll"), &json!("file")));
+    assert_eq!((&runs[0]["answered"], &runs[0]["fallbacks"]), (&json!(20), &json!({})));
+    assert_eq!(runs[0]["ttft"], runs[1]["ttft"], "it is the same module");
+    let (code, _, error) = simulated(&[&name, &name]).await;
+    assert!(code == 2 && error.ends_with(&format!("give one another name: other={name}\n")), "{error}");
+    let none = registry.named("team/none:1");
+    let (code, _, error) = simulated(&[&none]).await;
+    assert!(code == 1 && error.contains(&none) && error.contains("(not_in_registry)"), "{code} {error}");
+    let candidate = |index| {
+        let url = format!("http://w{index}");
+        json!({"index": index, "url": url, "role": "regular", "healthy": true, "admitted": true, "load": index})
+    };
+    let record = json!({
+        "request_id": "r", "time_unix_ms": 1_700_000_000_000_u64, "route": "chat", "policy": "random",
+        "decisions": [{
+            "chooser": "native", "table_version": 1, "workers": 2, "candidates": [candidate(0), candidate(1)],
+            "request": {"prompt_tokens": 120}, "chosen": [0], "cost_ns": 1500,
+        }],
+        "outcome": {"end": "complete", "status": 200, "worker": "http://w0", "total_ms": 80.0},
+    });
+    let records = text(&dir.path().join("records.jsonl"));
+    std::fs::write(&records, record.to_string()).unwrap();
+    let replayed = done(&["replay", &records, &name, "--against", &format!("file={file}")]).await;
+    let found =
+        (&replayed["modules"][0]["name"], &replayed["reference"]["name"], &replayed["records"]["decisions"]);
+    assert_eq!(found, (&json!("toll"), &json!("file"), &json!(1)));
+    let error = refused(&["replay", &records, &none], 1).await;
+    assert!(error.contains("not_in_registry"), "{error}");
 }
 
 #[tokio::test]
