@@ -21,7 +21,7 @@ pub use crate::descriptors::{connections_that_fit, raise_descriptor_limit};
 pub use crate::http_version::HttpVersion;
 pub use crate::http2_connection::Http2Connection;
 pub use crate::payload::{Outgoing, Payload};
-pub use crate::pem_files::{CertificatePair, PemFault, crypto, read_authorities, read_pair};
+pub use crate::pem_files::{CertificatePair, MAX_PEM_BYTES, PemFault, crypto, read_authorities, read_pair};
 pub use crate::upstream_connection::{AnswerBody, UpstreamAnswer, UpstreamConnection};
 pub use crate::upstream_error::UpstreamError;
 pub use crate::worker_tls::{WorkerTls, WorkerTlsSettings};

@@ -12,8 +12,11 @@ use rustls::{InconsistentKeys, RootCertStore};
 
 use crate::certificate_validity::CertificateValidity;
 
-/// Largest file that is read, in bytes.
-const MAX_PEM_BYTES: u64 = 4 << 20;
+/// Largest file of certificates or keys that is read, in bytes.
+pub const MAX_PEM_BYTES: u64 = 4 << 20;
+
+/// Longest chain of certificates: TLS libraries give up at about as many.
+const MAX_CHAIN: usize = 10;
 
 /// Why a file of certificates or a key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +50,10 @@ pub fn crypto() -> Arc<CryptoProvider> {
 pub fn read_pair(certificate: &Path, key: &Path) -> Result<CertificatePair, PemFault> {
     let chain = read_certificates(certificate)?;
     let fault = |file: &Path, fault: String| PemFault { file: file.to_owned(), fault };
+    if chain.len() > MAX_CHAIN {
+        let what = format!("holds {} certificates: clients take chains of at most {MAX_CHAIN}", chain.len());
+        return Err(fault(certificate, what));
+    }
     let key_text = read(key)?;
     let private = PrivateKeyDer::from_pem_slice(&key_text).map_err(|_| {
         fault(key, "holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)".to_owned())

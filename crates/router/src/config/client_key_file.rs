@@ -70,6 +70,10 @@ impl ClientKeyEntry {
 pub(crate) fn read_client_keys(path: &Path) -> Result<Vec<ClientKeyEntry>, String> {
     let file = shown_path(path);
     let text = file::read_text(path, MAX_BYTES).map_err(|error| format!("{file} cannot be read: {error}"))?;
+    if text.trim().is_empty() {
+        // Whoever writes a file in place empties it first: nobody is to be locked out by that.
+        return Err(format!("{file} is empty; a file without keys holds: keys = []"));
+    }
     keys_in(&text).map_err(|error| format!("{file}: {error}"))
 }
 
@@ -113,7 +117,10 @@ mod tests {
         let keys = keys.unwrap();
         assert_eq!((keys[0].name.as_str(), keys[0].requests_per_minute), ("a", Some(7)));
         assert_eq!(keys[0].digest(), Some([0xab; 32]));
-        assert_eq!(read("").unwrap(), []);
+        assert_eq!(read("keys = []\n").unwrap(), []);
+        assert!(
+            read(" \n").unwrap_err().ends_with("keys.toml is empty; a file without keys holds: keys = []")
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod worker_file;
 mod dns_answer;
 mod dns_name;
 mod pod_offer;
+mod api_pace;
 mod pods;
 mod source_board;
 mod source_look;

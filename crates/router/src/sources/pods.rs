@@ -1,6 +1,7 @@
 //! Pods as workers: a watch that resumes by itself, and a full list beside it now and then.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,20 +9,24 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher;
 use kube::runtime::watcher::Event;
-use kube::{Api, Client, Config};
+use kube::{Api, Config};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tower::layer::layer_fn;
+use tower::util::MapFuture;
 
 use crate::config::sources_section::KubernetesSettings;
+use crate::sources::api_pace::ApiPace;
 use crate::sources::membership::Membership;
 use crate::sources::offer::{Offer, OfferedState};
 use crate::sources::pod_offer::{id_of, offer_of};
 use sglang_router_rs::core::WorkerRole;
-use sglang_router_rs::types::in_full;
+use sglang_router_rs::types::{in_full, shown_path};
 
 /// Seconds that one watch lasts: a connection that says nothing any more is found out by then.
 const WATCH_SECS: u32 = 60;
@@ -36,6 +41,12 @@ const LIST_INTERVAL: Duration = Duration::from_secs(300);
 /// that not all routers ask at once when the API is back.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Pods that are taken from one list.
+const MAX_PODS: usize = 50_000;
+
+/// Largest file with the way to an API that is read.
+const MAX_KUBECONFIG_BYTES: u64 = 4 << 20;
 
 /// The code of a revision of which nothing is known any more.
 const TOO_OLD: u16 = 410;
@@ -70,13 +81,13 @@ pub(crate) async fn follow(
     members: Arc<Mutex<Membership>>,
     stop: CancellationToken,
 ) {
-    let name = selector.name();
+    let (name, pace) = (selector.name(), Arc::default());
     let mut wait = FIRST_WAIT;
     loop {
         let mut was_listed = false;
         let watched = tokio::select! {
             () = stop.cancelled() => return,
-            watched = watch(&settings, &selector, &name, &members, &mut was_listed) => watched,
+            watched = watch(&settings, &selector, &pace, &members, &mut was_listed) => watched,
         };
         if was_listed {
             wait = FIRST_WAIT;
@@ -96,11 +107,11 @@ pub(crate) async fn follow(
 async fn watch(
     settings: &KubernetesSettings,
     selector: &PodSelector,
-    name: &str,
+    pace: &Arc<ApiPace>,
     members: &Mutex<Membership>,
     was_listed: &mut bool,
 ) -> Result<(), PodFault> {
-    let api = api(settings).await?;
+    let (api, name) = (api(settings, pace).await?, &selector.name());
     let config = watcher::Config::default().labels(&selector.labels).timeout(WATCH_SECS);
     let mut events = pin!(watcher(api, config));
     let until = Instant::now() + LIST_INTERVAL;
@@ -114,6 +125,12 @@ async fn watch(
         };
         match event {
             Event::Init => listed.clear(),
+            Event::InitApply(_) if listed.len() >= MAX_PODS => {
+                return Err((
+                    "api",
+                    format!("more than {MAX_PODS} pods are listed: a narrower selector is needed"),
+                ));
+            }
             Event::InitApply(pod) => listed.extend(named(&pod, selector, settings)),
             Event::InitDone => {
                 members.lock().list(name, std::mem::take(&mut listed));
@@ -142,7 +159,7 @@ pub(crate) async fn count(
     settings: &KubernetesSettings,
     selector: &PodSelector,
 ) -> Result<(usize, usize), String> {
-    let api = api(settings).await.map_err(|(_, text)| text)?;
+    let api = api(settings, &Arc::default()).await.map_err(|(_, text)| text)?;
     let listed = api.list(&ListParams::default().labels(&selector.labels)).await;
     let pods = listed.map_err(|error| refusal_of(&error).1)?;
     let offers = || pods.items.iter().filter_map(|pod| offer_of(pod, selector.role, settings));
@@ -154,8 +171,12 @@ fn named(pod: &Pod, selector: &PodSelector, settings: &KubernetesSettings) -> Op
     Some((id_of(pod), offer_of(pod, selector.role, settings)?))
 }
 
-async fn api(settings: &KubernetesSettings) -> Result<Api<Pod>, PodFault> {
+async fn api(settings: &KubernetesSettings, pace: &Arc<ApiPace>) -> Result<Api<Pod>, PodFault> {
     let unconfigured = |error: &dyn std::error::Error| ("unconfigured", in_full(error));
+    let files = settings.kubeconfig.clone().map_or_else(usual_files, |path| vec![path]);
+    let looked =
+        tokio::task::spawn_blocking(move || files.iter().try_for_each(|file| check_file(file))).await;
+    looked.map_err(|error| unconfigured(&error))?.map_err(|text| ("unconfigured", text))?;
     let mut config = match &settings.kubeconfig {
         Some(path) => {
             let file = Kubeconfig::read_from(path).map_err(|error| unconfigured(&error))?;
@@ -166,12 +187,41 @@ async fn api(settings: &KubernetesSettings) -> Result<Api<Pod>, PodFault> {
     };
     config.connect_timeout = Some(CONNECT_LIMIT);
     config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECS)) + CONNECT_LIMIT);
-    let client = Client::try_from(config).map_err(|error| unconfigured(&error))?;
+    let pace = Arc::clone(pace);
+    let builder = ClientBuilder::try_from(config).map_err(|error| unconfigured(&error))?;
+    let client = builder.with_layer(&layer_fn(move |inner| {
+        let pace = Arc::clone(&pace);
+        MapFuture::new(inner, move |answer| {
+            let pace = Arc::clone(&pace);
+            async move {
+                pace.wait().await;
+                answer.await
+            }
+        })
+    }));
+    let client = client.build();
     Ok(match settings.namespace.as_deref() {
         Some("*") => Api::all(client),
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::default_namespaced(client),
     })
+}
+
+/// Where kube looks for its configuration without being told.
+fn usual_files() -> Vec<PathBuf> {
+    if let Some(named) = std::env::var_os("KUBECONFIG") {
+        return std::env::split_paths(&named).collect();
+    }
+    std::env::home_dir().map(|home| home.join(".kube").join("config")).into_iter().collect()
+}
+
+/// An error in words if a file is there that could block who reads it, or has no end.
+fn check_file(path: &Path) -> Result<(), String> {
+    let Ok(facts) = std::fs::metadata(path) else { return Ok(()) };
+    if facts.is_file() && facts.len() <= MAX_KUBECONFIG_BYTES {
+        return Ok(());
+    }
+    Err(format!("{} is no regular file of at most {MAX_KUBECONFIG_BYTES} bytes", shown_path(path)))
 }
 
 fn fault_of(error: &watcher::Error) -> PodFault {

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::manage::digest::sha256;
 use crate::metrics::{Metrics, catalogue};
 use crate::tls::listener_tls::ListenerTls;
-use sgl_upstream::{CertificateValidity, PemFault, WorkerTls};
+use sgl_upstream::{CertificateValidity, MAX_PEM_BYTES, PemFault, WorkerTls};
+use sglang_router_rs::types::file;
 
 /// Reads the files again; when the certificate is valid, if there is one.
 type ReadAgain = Box<dyn Fn() -> Result<Option<CertificateValidity>, PemFault> + Send + Sync>;
@@ -163,7 +164,10 @@ impl WatchedCertificate {
 
 /// Of all that the files hold; a file that cannot be read counts as one that holds something else.
 fn digest(files: &[PathBuf]) -> String {
-    let one = |file: &PathBuf| std::fs::read(file).map_or_else(|error| error.to_string(), |all| sha256(&all));
+    // As they are read when they are used: nothing that could block, or be without an end.
+    let one = |path: &PathBuf| {
+        file::read(path, MAX_PEM_BYTES).map_or_else(|error| error.to_string(), |all| sha256(&all))
+    };
     files.iter().map(one).collect()
 }
 

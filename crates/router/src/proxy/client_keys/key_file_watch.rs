@@ -20,22 +20,24 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Dropping the future ends the looking.
 pub(crate) async fn watch(ring: Arc<KeyRing>, stop: CancellationToken) {
     let Some(file) = ring.file() else { return };
-    let mut seen = FileStamp::of(file);
+    let mut read = FileStamp::of(file);
+    let mut before = read;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
         }
         let now = FileStamp::of(file);
-        // A file that is gone for a moment is about to be replaced.
-        if now == seen || now.is_none() {
+        // A file that is gone for a moment is about to be replaced, and one that changes is being written.
+        let is_whole = now.is_some() && std::mem::replace(&mut before, now) == now;
+        if now == read || !is_whole {
             continue;
         }
-        seen = now;
+        read = now;
         let of_thread = Arc::clone(&ring);
-        let read = tokio::task::spawn_blocking(move || tell(&of_thread)).await;
+        let told = tokio::task::spawn_blocking(move || tell(&of_thread)).await;
         // It panics for nothing that a file may hold.
-        drop(read);
+        drop(told);
     }
 }
 

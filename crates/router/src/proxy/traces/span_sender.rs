@@ -1,5 +1,6 @@
 //! Sends spans to a collector, in batches.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::trace_section::TraceSettings;
@@ -23,7 +25,7 @@ const GATHER: Duration = Duration::from_secs(1);
 /// How long a collector may take for a batch.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long it may take for the last one.
+/// How long it may take for what is under way, and for the last one, when the router stops.
 const LAST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The task's part of traces.
@@ -65,11 +67,12 @@ impl SpanSender {
     ///
     /// Spans that wait are lost.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut batch = Vec::new();
-        loop {
+        let (mut batch, mut end) = (Vec::new(), None);
+        while end.is_none() {
             let first = tokio::select! {
-                spans = self.spans.recv() => spans,
+                biased;
                 () = stop.cancelled() => None,
+                spans = self.spans.recv() => spans,
             };
             let Some(first) = first else { break };
             batch.extend(first);
@@ -78,14 +81,30 @@ impl SpanSender {
                 _ = tokio::time::timeout(GATHER, gathering) => {}
                 () = stop.cancelled() => {}
             }
-            self.send(std::mem::take(&mut batch), TIMEOUT).await;
+            end = self.send_unless_over(std::mem::take(&mut batch), &stop).await;
         }
+        let end = end.unwrap_or_else(|| Instant::now() + LAST_TIMEOUT);
         while let Ok(spans) = self.spans.try_recv() {
             batch.extend(spans);
         }
         if !batch.is_empty() {
-            self.send(batch, LAST_TIMEOUT).await;
+            self.send(batch, end.saturating_duration_since(Instant::now())).await;
         }
+    }
+
+    /// Sends a batch. If it is told to stop meanwhile, it says when all must be over.
+    async fn send_unless_over(&mut self, batch: Vec<SpanData>, stop: &CancellationToken) -> Option<Instant> {
+        let (count, counts) = (batch.len() as u64, Arc::clone(&self.counts));
+        let mut sending = pin!(self.send(batch, TIMEOUT));
+        tokio::select! {
+            () = &mut sending => return None,
+            () = stop.cancelled() => {}
+        }
+        let end = Instant::now() + LAST_TIMEOUT;
+        if tokio::time::timeout_at(end, sending).await.is_err() {
+            counts.failed(count);
+        }
+        Some(end)
     }
 
     async fn gather(&mut self, batch: &mut Vec<SpanData>) {
