@@ -62,7 +62,8 @@ fn half_a_fleet_is_overloaded_too() {
 
 #[test]
 fn nearly_full_cache_is_passed_over() {
-    let mut harness = started(&[(512, 0), (256, 0)]);
+    // The third holds nothing, so that nothing is what all hold.
+    let mut harness = started(&[(512, 0), (256, 0), (0, 0)]);
     harness.workers[0].kv_usage = 0.96;
     assert_eq!(chosen(&mut harness), Some(1));
     harness.workers[0].kv_usage = 0.94;

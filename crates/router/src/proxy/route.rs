@@ -337,7 +337,7 @@ mod tests {
         for (position, route) in Route::MEASURED.into_iter().enumerate() {
             assert_eq!(route.position(), position);
             if route != Route::Listed {
-                assert_eq!(Route::of(route.path()), Some(route));
+                assert_eq!(Route::of(&route.path().replace(['{', '}'], "")), Some(route));
             }
         }
     }

@@ -20,7 +20,12 @@ async fn worker(router: &Process, arguments: &[&str]) -> (i32, String, String) {
 async fn listed(router: &Process) -> Vec<String> {
     let (code, out, error) = worker(router, &["list"]).await;
     assert_eq!(code, 0, "{error}");
-    out.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    // What is behind an empty line are reasons.
+    out.lines()
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect()
 }
 
 async fn patch(router: &sgl_router::RunningRouter, url: &str, body: &Value) -> Whole {
