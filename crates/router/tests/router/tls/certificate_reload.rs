@@ -109,6 +109,12 @@ async fn what_cannot_be_used_is_not_taken_and_the_pair_before_goes_on() {
     std::fs::remove_file(&key).unwrap();
     until(async || reloads(&router).await[1] > failures).await;
     assert_eq!(seen(address, &authority).await, first.der());
+    failures = reloads(&router).await[1];
+    // Whoever opens a pipe waits for somebody who writes.
+    assert!(std::process::Command::new("mkfifo").arg(&key).status().unwrap().success());
+    until(async || reloads(&router).await[1] > failures).await;
+    assert_eq!(seen(address, &authority).await, first.der());
+    std::fs::remove_file(&key).unwrap();
     other.files(dir.path(), "router");
     until(async || seen(address, &authority).await == other.der()).await;
 }

@@ -176,6 +176,8 @@ fn files_that_cannot_be_used_are_told_by_flag_before_anything_starts() {
     let missing = dir.path().join("missing.pem");
     let empty = dir.path().join("empty.pem");
     std::fs::write(&empty, "nothing\n").unwrap();
+    let long = dir.path().join("long.pem");
+    std::fs::write(&long, std::fs::read_to_string(&certificate).unwrap().repeat(11)).unwrap();
     let pair = |certificate: &std::path::Path, key: &std::path::Path| {
         faults(|args| {
             args.tls.tls_cert_path = Some(certificate.to_owned());
@@ -188,6 +190,7 @@ fn files_that_cannot_be_used_are_told_by_flag_before_anything_starts() {
         (pair(&missing, &key), "(--tls-cert-path): found"),
         (pair(&missing, &key), "which cannot be read: No such file or directory"),
         (pair(&empty, &key), "which holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"),
+        (pair(&long, &key), "which holds 11 certificates: clients take chains of at most 10"),
         (pair(&certificate, &certificate), "which holds no private key in PEM form"),
         (pair(dir.path(), &key), "which cannot be read: it is no regular file"),
         (
