@@ -99,7 +99,7 @@ def ways_of(options, workers, work):
     pickers = {
         "picker, round_robin": ["--policy", "round_robin"],
         "picker, least_connections.wasm": ["--policy", "least", "--plugin", plugin],
-        "picker, cache_aware.wasm": ["--policy", "cache_aware"],
+        "picker, cache_aware.wasm": ["--policy", "cache", "--plugin", "cache=dist/plugins/cache_aware.wasm"],
     }
     made = [way(options, "nobody", workers, work, None), way(options, "bare", workers, work, start_bare(options, work))]
     for name, flags in pickers.items():
