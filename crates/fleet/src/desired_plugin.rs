@@ -50,6 +50,19 @@ pub struct PluginTarget {
 }
 
 impl PluginTarget {
+    /// Some module, with no number yet.
+    #[cfg(test)]
+    pub(crate) fn of_tests() -> Self {
+        Self {
+            generation: 0,
+            module: ModulePlace::Store,
+            digest: "d".to_owned(),
+            settings: Map::new(),
+            place: false,
+            by: String::new(),
+        }
+    }
+
     /// True if the same is served, whatever its number.
     pub fn is_like(&self, other: &Self) -> bool {
         self.digest == other.digest && self.settings == other.settings && self.place == other.place
@@ -290,14 +303,7 @@ mod tests {
     use super::*;
 
     fn target(digest: &str) -> PluginTarget {
-        PluginTarget {
-            generation: 0,
-            module: ModulePlace::Store,
-            digest: digest.to_owned(),
-            settings: Map::new(),
-            place: false,
-            by: "me".to_owned(),
-        }
+        PluginTarget { digest: digest.to_owned(), by: "me".to_owned(), ..PluginTarget::of_tests() }
     }
 
     fn plan(steps: &[u8]) -> StepPlan {

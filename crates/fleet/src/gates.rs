@@ -179,20 +179,13 @@ impl<'a> Followers<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired_plugin::{ModulePlace, PluginTarget, StepPlan};
+    use crate::desired_plugin::{PluginTarget, StepPlan};
     use crate::presence::FailedGeneration;
 
     const OF: GateOf<'static> = GateOf { fleet: "fleet", epoch: "e", plugin: "p" };
 
     fn rollout(steps: &[u8]) -> DesiredPlugin {
-        let target = PluginTarget {
-            generation: 0,
-            module: ModulePlace::Store,
-            digest: "d".to_owned(),
-            settings: serde_json::Map::new(),
-            place: false,
-            by: String::new(),
-        };
+        let target = PluginTarget::of_tests();
         let plan = StepPlan { steps: steps.to_vec(), soak_ms: 10_000, ..StepPlan::default() };
         let mut first = DesiredPlugin::pushed(None, target.clone(), plan.clone()).unwrap();
         while first.state != RolloutState::Done {

@@ -111,18 +111,11 @@ impl FleetMarks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired_plugin::{DesiredPlugin, ModulePlace, PluginTarget, StepPlan};
+    use crate::desired_plugin::{DesiredPlugin, PluginTarget, StepPlan};
     use crate::desired_set::{Epoch, RevisedPlugin};
 
     fn set(epoch: Option<Epoch>, plugins: &[(&str, u64, u64)]) -> DesiredSet {
-        let target = PluginTarget {
-            generation: 0,
-            module: ModulePlace::Store,
-            digest: "d".to_owned(),
-            settings: serde_json::Map::new(),
-            place: false,
-            by: String::new(),
-        };
+        let target = PluginTarget::of_tests();
         let plugin = |(name, generation, revision): &(&str, u64, u64)| {
             let mut plugin = DesiredPlugin::pushed(None, target.clone(), StepPlan::default()).unwrap();
             plugin.target.generation = *generation;

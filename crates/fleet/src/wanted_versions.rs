@@ -27,18 +27,7 @@ pub fn wanted(plugin: &DesiredPlugin, is_in_step: bool, serves: u64) -> WantedVe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired_plugin::{ModulePlace, StepPlan};
-
-    fn target() -> PluginTarget {
-        PluginTarget {
-            generation: 0,
-            module: ModulePlace::Store,
-            digest: "d".to_owned(),
-            settings: serde_json::Map::new(),
-            place: false,
-            by: String::new(),
-        }
-    }
+    use crate::desired_plugin::StepPlan;
 
     fn numbers(plugin: &DesiredPlugin, is_in_step: bool, serves: u64) -> (u64, u64) {
         let wanted = wanted(plugin, is_in_step, serves);
@@ -49,11 +38,11 @@ mod tests {
     #[test]
     fn target_is_made_ready_before_it_serves_and_goes_where_it_failed() {
         let plan = StepPlan { steps: vec![10, 100], ..StepPlan::default() };
-        let one = DesiredPlugin::pushed(None, target(), plan.clone()).unwrap();
+        let one = DesiredPlugin::pushed(None, PluginTarget::of_tests(), plan.clone()).unwrap();
         assert_eq!(numbers(&one, false, 0), (0, 1));
         let done = one.advanced().unwrap().advanced().unwrap().advanced().unwrap();
         assert_eq!((numbers(&done, true, 0), numbers(&done, false, 0)), ((1, 0), (1, 0)));
-        let two = DesiredPlugin::pushed(Some(&done), target(), plan).unwrap();
+        let two = DesiredPlugin::pushed(Some(&done), PluginTarget::of_tests(), plan).unwrap();
         assert_eq!((numbers(&two, false, 1), numbers(&two, true, 1)), ((1, 2), (2, 0)));
         assert_eq!(numbers(&two, false, 2), (2, 0), "who serves it stays");
         let back = two.rolled_back("x").unwrap();

