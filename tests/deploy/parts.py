@@ -86,8 +86,10 @@ class SimWorker:
 class Router:
     """A router that was started with `--log-format json`."""
 
-    def __init__(self, stack, command, log, **options):
+    def __init__(self, stack, command, log, token=None, **options):
         self.log_path = log
+        # What operators show, if they have to.
+        self.shown = {"authorization": f"Bearer {token}"} if token else {}
         self.process = start(stack, [*command, "--log-format", "json"], log, **options)
         addresses = wait_for("the router's start", self._addresses)
         self.url, self.metrics, self.admin = (f"http://{addresses[key]}" for key in ("clients", "metrics", "admin"))
@@ -106,7 +108,7 @@ class Router:
 
         def healthy():
             ended(self.process, self.log_path)
-            return sum(worker["healthy"] for worker in json.loads(ask(f"{self.admin}/workers")[2])["workers"])
+            return sum(worker["healthy"] for worker in json.loads(ask(f"{self.admin}/workers", headers=self.shown)[2])["workers"])
 
         wait_for(f"the first health checks of {workers} workers", lambda: healthy() >= workers)
 

@@ -5,10 +5,11 @@ import shutil
 import subprocess
 import tomllib
 
-from parts import DEPLOY, FREE_PORTS, Router, SimWorker, chat, run
+from parts import DEPLOY, FREE_PORTS, Router, SimWorker, ask, chat, run
 
 UNIT = DEPLOY / "systemd" / "sgl-router.service"
 CONFIG = DEPLOY / "systemd" / "router.toml"
+EXAMPLE = DEPLOY.parent / "docs" / "router.example.toml"
 INSTALLED = "/usr/local/bin/sgl-router"
 # What `systemd-analyze security` may find exposed, of 100: "OK" ends at 50. Its network and its not
 # forbidding machine code are what the router is about.
@@ -43,6 +44,12 @@ class Checks:
     def check_directories_that_the_configuration_names_are_those_that_it_may_write(self):
         assert self.config["state_dir"] == f"/var/lib/{self.settings['StateDirectory']}"
         assert self.config["aot_cache"] == f"/var/cache/{self.settings['CacheDirectory']}"
+        logs = f"/var/log/{self.settings['LogsDirectory']}/"
+        named = re.findall(r'^# (?:audit_)?file = "(.*)"$', EXAMPLE.read_text(), re.MULTILINE)
+        assert named and all(name.startswith(logs) for name in named if name.startswith("/var/log")), named
+
+    def check_who_is_not_of_this_machine_needs_a_setting_to_reach_it(self):
+        assert self.config["server"]["host"] == "127.0.0.1"
 
     def check_its_commands_start_reload_and_stop_a_router(self):
         workers = [SimWorker(self.stack, [self.binary, "sim-worker"], self.directory / f"worker-{n}.log") for n in range(2)]
@@ -54,9 +61,15 @@ class Checks:
             text = text.replace(entry["url"], worker.url)
         config.write_text(text)
         command = self.settings["ExecStart"].replace(INSTALLED, self.binary)
+        token = self.directory / "admin-token"
+        token.write_text("secret")
+        # Where systemd puts what LoadCredential names.
+        assert self.settings["LoadCredential"].startswith("admin-token:")
+        command = command.replace("%d/admin-token", str(token))
         command = command.replace(f"/etc/{self.settings['ConfigurationDirectory']}/router.toml", str(config)).split()
-        router = Router(self.stack, command + FREE_PORTS, self.directory / "router.log")
+        router = Router(self.stack, command + FREE_PORTS, self.directory / "router.log", token="secret")
         router.wait_until_ready(workers=2)
+        assert ask(f"{router.admin}/workers")[0] == 401, "operators show the token"
         assert chat(router.url)[0] == 200
 
         config.write_text(text.replace(f'[[workers]]\nurl = "{workers[1].url}"', ""))
