@@ -7,7 +7,8 @@ usage() {
 Usage: scripts/build_wasm_plugins.sh build|test|clean [NAME...]
 
   build   compile plugins to dist/plugins/NAME.wasm and test fixtures to
-          dist/fixtures/NAME.wasm, check them, and print what they are
+          dist/fixtures/NAME.wasm, check them, and print what they are; without a
+          name, the policies in other languages too (scripts/build_languages.sh)
   test    run the plugins' native tests, then build and check the modules
   clean   remove what `build` made
 
@@ -175,7 +176,7 @@ clean() {
     done
     # With everything gone, cargo's part goes as well; native builds stay.
     if (($# == 0)); then
-        rm -rf -- dist/plugins dist/fixtures "$target_dir/$target/plugin"
+        rm -rf -- dist/plugins dist/fixtures dist/languages "$target_dir/$target/plugin"
         rmdir dist 2>/dev/null || true
     fi
     say "removed the modules of ${#guests[@]} plugin(s)"
@@ -202,7 +203,12 @@ main() {
     cd "$root"
     choose_guests "$@"
     case $command in
-        build) need_cargo && build ;;
+        build)
+            need_cargo
+            build
+            # Those whose compiler is here; with CI=true all.
+            if (($# == 0)); then scripts/build_languages.sh; fi
+            ;;
         test) need_cargo && run_tests "$@" ;;
         clean) clean "$@" ;;
     esac

@@ -1,0 +1,3 @@
+module sglpolicy
+
+go 1.24
