@@ -1,5 +1,5 @@
-//! Every field of a plugin's configuration, and what else a factory does. README.zh-CN.md and
-//! docs/wasm_plugins.md show parts of it.
+//! Every field of a plugin's configuration, and what else a factory does. docs/wasm_plugins.md
+//! shows parts of it.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "as short as in the documents")]
 

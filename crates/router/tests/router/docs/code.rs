@@ -51,7 +51,7 @@ fn embedding_example_is_the_same_in_readme_crate_docs_and_file() {
 #[test]
 fn files_that_documents_quote_whole_are_quoted_as_they_are() {
     let quotes = [
-        ("README.zh-CN.md", "toml", "tests/fixtures/plugins/first_readme/Cargo.toml"),
+        ("docs/wasm_plugins.md", "toml", "tests/fixtures/plugins/first_readme/Cargo.toml"),
         ("docs/wasm_plugins.md", "c", "docs/first_policy.c"),
     ];
     for (document, language, file) in quotes {

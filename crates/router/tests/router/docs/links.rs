@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::docs::pages;
 
 /// The targets of the links and pictures in a document's prose.
-fn targets(page: &str) -> Vec<String> {
+pub(super) fn targets(page: &str) -> Vec<String> {
     let prose = pages::prose(page);
     let after = prose.split("](").skip(1);
     after.filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
@@ -17,7 +17,8 @@ fn anchor(heading: &str) -> String {
     heading.trim().to_lowercase().chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-fn anchors(page: &str) -> Vec<String> {
+/// The anchors of a document's headings, in their order.
+pub(super) fn anchors(page: &str) -> Vec<String> {
     let prose = pages::prose(page);
     let headings = prose.lines().filter(|line| line.starts_with('#'));
     headings.map(|line| anchor(line.trim_start_matches('#'))).collect()
