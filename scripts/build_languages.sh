@@ -59,7 +59,7 @@ build_c() {
 }
 
 build_assemblyscript() {
-  "$(asc_of_here)" "$1" -O3 --runtime minimal --use abort=sgl_policy/abort --transform ./sgl_manifest.mjs --debug -o "$2"
+  "$(asc_of_here)" "$1" -O3 --runtime minimal --use abort=sgl/host/abort --transform ./sgl_manifest.mjs --debug -o "$2"
 }
 
 build_go() {

@@ -171,4 +171,5 @@ def main():
         print(language.row(languages[0]))
 
 
-main()
+if __name__ == "__main__":
+    main()

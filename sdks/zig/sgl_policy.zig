@@ -50,7 +50,7 @@ pub const Level = enum(u32) { err, warn, info, debug, trace };
 
 /// A line for the router's log.
 pub fn log(level: Level, line: []const u8) void {
-    host.log(@intFromEnum(level), line.ptr, line.len);
+    host.log(@backingInt(level), line.ptr, line.len);
 }
 
 /// Adds to counter 0 to 63 and gives its new value; the lowest i64 for another slot.

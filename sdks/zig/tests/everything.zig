@@ -12,14 +12,14 @@ const key: sgl.Input = .{ .query = "key" };
 
 const bit_inputs = [_]sgl.Input{ .healthy, .excluded };
 const columns = [_]sgl.Input{
-    .load,          .running,         .waiting,          .queued_tokens,  .kv_usage,          .throughput,
-    .latency_ewma,  .report_age_ms,   .prefill_load,     .prefill_tokens, .uncached_tokens,   .tokens_in_flight,
-    .pending_cost,  .oldest_pending_ms, .ttft_ewma,      .tpot_ewma,      .load_elsewhere,    .prefix_match,
+    .load,         .running,           .waiting,      .queued_tokens,  .kv_usage,        .throughput,
+    .latency_ewma, .report_age_ms,     .prefill_load, .prefill_tokens, .uncached_tokens, .tokens_in_flight,
+    .pending_cost, .oldest_pending_ms, .ttft_ewma,    .tpot_ewma,      .load_elsewhere,  .prefix_match,
 };
 const of_request = [_]sgl.Input{
-    .request_text, .request_tokens, .prompt_bytes,  .prompt_tokens, .prompt_tokens_exact, .max_tokens, .stream,
-    .route,        .session,        .client_key,    .prefix_hashes, .arrival_rate,        .model,      .waited_ms,
-    .may_wait_ms,  .held,           .leg,           .random,        .now_ns,              header,      team,
+    .request_text, .request_tokens, .prompt_bytes, .prompt_tokens, .prompt_tokens_exact, .max_tokens, .stream,
+    .route,        .session,        .client_key,   .prefix_hashes, .arrival_rate,        .model,      .waited_ms,
+    .may_wait_ms,  .held,           .leg,          .random,        .now_ns,              header,      team,
     user,
 };
 
@@ -71,7 +71,7 @@ const Digest = struct {
             u64 => digest.number(value),
             bool => digest.number(@intFromBool(value)),
             f32 => digest.float(value),
-            sgl.Leg => digest.number(@intFromEnum(value)),
+            sgl.Leg => digest.number(@backingInt(value)),
             else => digest.list(value),
         }
     }
@@ -101,7 +101,7 @@ const Everything = struct {
             self.told.text(worker.url);
             self.told.text(worker.model);
             self.told.text(worker.engine);
-            self.told.number(@intFromEnum(worker.role));
+            self.told.number(@backingInt(worker.role));
             self.told.number(@bitCast(worker.weight));
             self.told.maybe(worker.kv_capacity_tokens);
             self.told.maybe(worker.block_size);
