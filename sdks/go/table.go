@@ -117,12 +117,18 @@ func (worker *WorkerFacts) read(r *reader) bool {
 	if !r.is(kindMap) {
 		return false
 	}
+	addressed := false
 	for left := r.count; left > 0; left-- {
-		if !r.is(kindStr) || !worker.readKey(r, r.text()) {
+		if !r.is(kindStr) {
+			return false
+		}
+		key := r.text()
+		addressed = addressed || key == "url"
+		if !worker.readKey(r, key) {
 			return false
 		}
 	}
-	return worker.URL != ""
+	return addressed
 }
 
 func (worker *WorkerFacts) readKey(r *reader, key string) bool {

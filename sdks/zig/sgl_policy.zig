@@ -825,8 +825,13 @@ pub const Worker = struct {
 
     fn read(r: *Reader) Malformed!Worker {
         var worker: Worker = .{};
-        for (0..try r.map()) |_| try worker.readKey(try r.str(), r);
-        return if (worker.url.len == 0) error.Malformed else worker;
+        var addressed = false;
+        for (0..try r.map()) |_| {
+            const key = try r.str();
+            addressed = addressed or same(key, "url");
+            try worker.readKey(key, r);
+        }
+        return if (addressed) worker else error.Malformed;
     }
 
     fn readKey(worker: *Worker, key: []const u8, r: *Reader) Malformed!void {
