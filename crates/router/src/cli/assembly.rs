@@ -32,6 +32,7 @@ use crate::config::TokenizerEntry;
 use crate::config::checked::CheckedConfig;
 use crate::fleet;
 use crate::fleet::{FleetBoard, FleetParts};
+use crate::manage::cache_tending::tend_cache;
 use crate::manage::dir_watch::DirWatch;
 use crate::manage::embedded::{load_of, settings_page};
 use crate::manage::policy_metrics;
@@ -222,6 +223,7 @@ impl RunningRouter {
         operations.extend(keys.map(|keys| tokio::spawn(client_keys::watch(keys, stop_operations.clone()))));
         operations.extend(following);
         operations.extend(joined);
+        operations.push(tokio::spawn(tend_cache(Arc::clone(&manager), stop_operations.clone())));
         if manager.keeps() {
             operations.push(tokio::spawn(keep_up(Arc::clone(&manager), stop_operations.clone())));
         }

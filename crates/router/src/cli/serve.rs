@@ -131,7 +131,7 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
                     let reloaded = reloader.reload().await;
                     ticket.end(None, reloaded.err().map(|error| shown(&error.to_string()))).await;
                 }
-                Some(request) = asked.recv() => reloader.answer(request).await,
+                Some(request) = asked.recv() => Box::pin(reloader.answer(request)).await,
                 () = reloader.hand_over() => {}
             }
         }

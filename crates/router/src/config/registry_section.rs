@@ -18,6 +18,11 @@ pub struct RegistrySection {
     /// Directory where modules of registries are kept by their digests, made with mode 0700. Default:
     /// `registry` in the state directory; without one, none: a start needs the registry.
     pub cache: Option<PathBuf>,
+    /// MiB that the cache may have: what was used longest ago goes first, and nothing that a router names or that
+    /// was used in the last two days: 1 to 1,000,000. Default: 1024.
+    pub cache_max_mib: u64,
+    /// Days after which a module that nobody used goes from the cache: 3 to 36,500. Default: 90.
+    pub cache_unused_days: u64,
     /// File with credentials, as `docker login` writes it. Default: docker's own, or podman's.
     pub credentials: Option<PathBuf>,
     /// Registries that are spoken to without TLS, besides those at loopback addresses: `HOST` or `HOST:PORT`
@@ -32,7 +37,15 @@ pub struct RegistrySection {
 impl Default for RegistrySection {
     fn default() -> Self {
         let (plain_http, ca_cert_paths) = (Vec::new(), Vec::new());
-        Self { cache: None, credentials: None, plain_http, ca_cert_paths, timeout_secs: 60 }
+        Self {
+            cache: None,
+            cache_max_mib: 1024,
+            cache_unused_days: 90,
+            credentials: None,
+            plain_http,
+            ca_cert_paths,
+            timeout_secs: 60,
+        }
     }
 }
 
@@ -44,6 +57,31 @@ pub struct ModuleRegistrySettings {
     pub client: RegistrySettings,
     /// Where modules are kept.
     pub cache: Option<PathBuf>,
+    /// And how many.
+    pub bounds: CacheBounds,
+}
+
+/// What the cache of modules may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheBounds {
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// How long a module stays that nobody uses.
+    pub unused: Duration,
+}
+
+impl Default for CacheBounds {
+    fn default() -> Self {
+        let section = RegistrySection::default();
+        Self::of(&section)
+    }
+}
+
+impl CacheBounds {
+    fn of(section: &RegistrySection) -> Self {
+        let bytes = section.cache_max_mib.saturating_mul(1 << 20);
+        Self { bytes, unused: Duration::from_secs(section.cache_unused_days.saturating_mul(86_400)) }
+    }
 }
 
 impl RegistrySection {
@@ -55,6 +93,13 @@ impl RegistrySection {
     ) -> ModuleRegistrySettings {
         if !(1..=600).contains(&self.timeout_secs) {
             faults.push(Fault::value("registry.timeout_secs", self.timeout_secs, "1 to 600"));
+        }
+        if !(1..=1_000_000).contains(&self.cache_max_mib) {
+            faults.push(Fault::value("registry.cache_max_mib", self.cache_max_mib, "1 to 1000000"));
+        }
+        // Routers mark what they use once a day.
+        if !(3..=36_500).contains(&self.cache_unused_days) {
+            faults.push(Fault::value("registry.cache_unused_days", self.cache_unused_days, "3 to 36500"));
         }
         for (position, host) in self.plain_http.iter().enumerate() {
             if host.is_empty() || host.contains('/') {
@@ -74,6 +119,6 @@ impl RegistrySection {
             ..RegistrySettings::default()
         };
         let cache = self.cache.clone().or_else(|| state_dir.map(|dir| dir.join(IN_STATE_DIR)));
-        ModuleRegistrySettings { client, cache }
+        ModuleRegistrySettings { client, cache, bounds: CacheBounds::of(self) }
     }
 }

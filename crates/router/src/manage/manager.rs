@@ -10,6 +10,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::config::plugin_entry::PluginEntry;
 use crate::manage::error::ManageError;
+use crate::manage::kept_plugin::KeptPlugin;
 use crate::manage::kept_set::{Change, PluginSnapshot};
 use crate::manage::loaded_files::{FileContent, LoadedFiles};
 use crate::manage::module_file::Module;
@@ -95,6 +96,11 @@ impl PluginManager {
     /// What was loaded from files.
     pub(crate) fn files(&self) -> &LoadedFiles {
         &self.files
+    }
+
+    /// What is kept over a restart, if anything is.
+    pub(crate) fn kept_plugins(&self) -> Vec<KeptPlugin> {
+        self.kept.as_ref().map(|state| state.plugins()).unwrap_or_default()
     }
 
     /// The plugins themselves.

@@ -69,8 +69,8 @@ impl ModuleCache {
     ///
     /// [`BadFile`] if something cannot be written.
     pub(crate) fn add(&self, pulled: &PulledModule, signature: Option<&[u8]>) -> Result<(), BadFile> {
-        for folder in ["blobs", "signatures", "tags"] {
-            self.make(&self.dir.join(folder))?;
+        for folder in [self.blobs(), self.signatures(), self.tags()] {
+            self.make(&folder)?;
         }
         let manifest = Sha256Digest::of(&pulled.manifest);
         if let Some(signature) = signature {
@@ -106,7 +106,7 @@ impl ModuleCache {
     ///
     /// [`BadFile`] if it cannot be written.
     pub(crate) fn set_pin(&self, tag: &ModuleReference, digest: Sha256Digest) -> Result<(), BadFile> {
-        self.make(&self.dir.join("tags"))?;
+        self.make(&self.tags())?;
         durable_file::write(&self.tag_file(tag), format!("{}\n", tag.with_digest(digest)).as_bytes())
     }
 
@@ -130,16 +130,33 @@ impl ModuleCache {
         builder.create(folder).map_err(|error| BadFile::new(folder, error))
     }
 
-    fn blob_file(&self, digest: Sha256Digest) -> PathBuf {
-        self.dir.join("blobs").join(digest.hex())
+    /// The folder of manifests and modules.
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.dir.join("blobs")
     }
 
-    fn signature_file(&self, manifest: Sha256Digest) -> PathBuf {
-        self.dir.join("signatures").join(manifest.hex())
+    /// The folder of signatures.
+    pub(crate) fn signatures(&self) -> PathBuf {
+        self.dir.join("signatures")
+    }
+
+    /// The folder of what tags stand for.
+    pub(crate) fn tags(&self) -> PathBuf {
+        self.dir.join("tags")
+    }
+
+    /// The file of a manifest or a module.
+    pub(crate) fn blob_file(&self, digest: Sha256Digest) -> PathBuf {
+        self.blobs().join(digest.hex())
+    }
+
+    /// The file of a manifest's signatures.
+    pub(crate) fn signature_file(&self, manifest: Sha256Digest) -> PathBuf {
+        self.signatures().join(manifest.hex())
     }
 
     fn tag_file(&self, tag: &ModuleReference) -> PathBuf {
-        self.dir.join("tags").join(Sha256Digest::of(tag.to_string().as_bytes()).hex())
+        self.tags().join(Sha256Digest::of(tag.to_string().as_bytes()).hex())
     }
 }
 

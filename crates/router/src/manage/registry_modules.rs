@@ -1,12 +1,14 @@
 //! Modules of registries: from the cache, or else from where they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use sgl_oci::{ModuleReference, PulledModule, RegistryClient, RegistryError, Sha256Digest};
 
-use crate::config::registry_section::ModuleRegistrySettings;
+use crate::config::registry_section::{CacheBounds, ModuleRegistrySettings};
+use crate::manage::cache_pruning;
 use crate::manage::kept_plugin::BadFile;
 use crate::manage::module_cache::{CachedModule, ModuleCache};
 use sglang_router_rs::policies::trust::signing;
@@ -31,6 +33,7 @@ pub(crate) enum TagMeaning {
 pub(crate) struct RegistryModules {
     client: RegistryClient,
     cache: Option<ModuleCache>,
+    bounds: CacheBounds,
     /// What tags were found to stand for, where there is no cache to keep it.
     pins: Mutex<BTreeMap<String, Sha256Digest>>,
 }
@@ -39,7 +42,8 @@ impl RegistryModules {
     /// With these settings.
     pub(crate) fn new(settings: &ModuleRegistrySettings) -> Self {
         let cache = settings.cache.as_deref().map(ModuleCache::new);
-        Self { client: RegistryClient::new(settings.client.clone()), cache, pins: Mutex::default() }
+        let client = RegistryClient::new(settings.client.clone());
+        Self { client, cache, bounds: settings.bounds, pins: Mutex::default() }
     }
 
     /// The module of a reference, and the reference by its digest. The registry is asked if the cache has no
@@ -93,6 +97,26 @@ impl RegistryModules {
         let Ok(reference) = ModuleReference::parse(text) else { return };
         if let (Some(tag), Some(digest)) = (without_digest(&reference), reference.digest()) {
             self.pins.lock().insert(tag, digest);
+        }
+    }
+
+    /// Marks these modules in the cache as used, and what tags stand for here, and removes what its bounds do not
+    /// allow.
+    ///
+    /// # Cancel safety
+    ///
+    /// What has begun goes on.
+    pub(crate) async fn prune(self: &Arc<Self>, mut named: BTreeSet<Sha256Digest>) {
+        named.extend(self.pins.lock().values());
+        let bounds = self.bounds;
+        let prune = move |cache: &ModuleCache| cache_pruning::prune(cache, bounds, &named, SystemTime::now());
+        if let Some(pruned) = self.in_cache(prune).await.filter(|pruned| pruned.bytes > 0) {
+            let (modules, bytes) = (pruned.modules, pruned.bytes);
+            tracing::info!(
+                modules,
+                bytes,
+                "removed from the cache of registries' modules: nobody used them for long"
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use sgl_testkit::client::{call, get};
@@ -64,6 +65,34 @@ async fn configured_tag_is_resolved_once_and_starts_with_the_registry_away() {
     assert_eq!(pulled["reference"].as_str(), Some(second.as_str()));
     let router = Process::serve(&arguments).await;
     assert_eq!(module_path(&router).await, second);
+}
+
+#[tokio::test]
+async fn cache_forgets_what_nobody_used_for_long_and_keeps_what_a_router_names() {
+    let Some(registry) = DockerRegistry::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    let mut manifests = Vec::new();
+    for (chosen, name) in (0..).zip(["team/p:1", "team/q:1", "team/r:1"]) {
+        let reference = publish(&registry, dir.path(), chosen, name).await;
+        done(&["pull", &registry.named(name), "--cache", &text(&cache)]).await;
+        let (_, hex) = reference.split_once("@sha256:").expect("a digest");
+        manifests.push(cache.join("blobs").join(hex));
+    }
+    let age = |path: &Path, days: u64| {
+        let file = std::fs::File::options().write(true).open(path).expect("it is there");
+        file.set_modified(SystemTime::now() - Duration::from_secs(days * 86_400)).expect("a time");
+    };
+    for (manifest, days) in manifests.iter().zip([100, 100, 80]) {
+        age(manifest, days);
+    }
+    let named = format!("p={}", registry.named("team/p:1"));
+    let mut router =
+        Process::serve(&["--plugin", &named, "--policy", "p", "--registry-cache", &text(&cache)]).await;
+    router.logged("removed from the cache of registries' modules").await;
+    assert_eq!([0, 1, 2].map(|at: usize| manifests[at].exists()), [true, false, true]);
+    let used = std::fs::metadata(&manifests[0]).and_then(|facts| facts.modified()).unwrap();
+    assert!(used.elapsed().unwrap() < Duration::from_secs(86_400), "what serves is marked as used");
 }
 
 #[tokio::test]
