@@ -3,11 +3,14 @@
 
 use serde_json::{Value, json};
 use sgl_api::RecordLines;
+use sgl_policy_abi::Input;
 use sgl_simulate::engine::EngineModel;
 use sgl_simulate::fleet::{PolicyModule, PolicyShelf, PolicySource};
 use sgl_simulate::replay::{Contender, ModuleReport, ReplayPlan, ReplayReport, WhyMissing, replay};
 use sgl_testkit::commanded::commanded;
-use sgl_testkit::small_guests::guest_choosing;
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::small_guests::{guest_choosing, guest_with};
+use sgl_testkit::text::answer;
 
 fn shipped(name: &str) -> PolicySource {
     let wasm = sgl_testkit::modules::plugin(name);
@@ -177,6 +180,30 @@ fn inputs_that_records_lack_are_named_with_the_decisions_they_are_missing_at() {
     // A request without a session has none where all is recorded.
     let sessions: Vec<_> = missing(&report.modules[1]).into_iter().filter(|one| one.0 == "session").collect();
     assert_eq!(sessions, [("session".to_owned(), 2, WhyMissing::NotDeclared)]);
+}
+
+#[test]
+fn prompts_of_which_the_beginning_was_recorded_are_told_of() {
+    let hashed = |blocks: usize| {
+        let mut decision = decision(&[worker(0, 0)], &[0]);
+        decision["request"]["prefix_block_tokens"] = 16.0.into();
+        decision["request"]["prefix_hashes"] = json!([1, 2]);
+        decision["request"]["prefix_blocks"] = blocks.into();
+        decision
+    };
+    let all = |id: &str, decision: Value| {
+        let mut record = record(id, 1, &[decision]);
+        record["inputs"] = "all".into();
+        record
+    };
+    let fields = manifest(&[Input::PrefixHashes]) + r#"(data (i32.const 16) "\00")"#;
+    let reader = guest_with(&fields, &answer(16, 1));
+    let records = [all("a", hashed(2)), all("b", hashed(62)), all("c", hashed(3))];
+    let report = replayed(&records, None, &[bytes("reader", reader)]);
+    let found: Vec<_> =
+        report.modules[0].missing.iter().map(|one| (one.input.as_str(), one.decisions, one.why)).collect();
+    assert_eq!(found, [("prefix_hashes", 2, WhyMissing::OnlyBeginning)]);
+    assert_eq!((report.modules[0].affected, report.modules[0].alike), (2, 3));
 }
 
 #[test]

@@ -8,5 +8,6 @@
 
 mod load;
 mod replay;
+mod simulate;
 mod sim_worker;
 mod calibrate;

@@ -13,7 +13,7 @@ pub(crate) struct NumberRange {
 impl NumberRange {
     /// Of all numbers but counts. A thousand seconds are the most that a step or a way may take; the slowest
     /// engine does a token of a prompt in a second.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::new("step_ms", 0.001, 1e6),
         Self::new("sequence_ms", 0.0, 1e6),
         Self::new("context_token_ns", 0.0, 1e6),
@@ -24,6 +24,7 @@ impl NumberRange {
         Self::new("request_token_ns", 0.0, 1e6),
         Self::new("kv_events_delay_ms", 0.0, 1e6),
         Self::new("pairs.transfer_ms", 0.0, 1e6),
+        Self::new("pairs.other_zone_ms", 0.0, 1e6),
         Self::new("pairs.transfer_tokens_per_second", 1.0, 1e12).or_zero(),
     ];
 

@@ -183,8 +183,9 @@ impl RunCourse<'_> {
         let Some(pairs) = self.inputs.setup.model.pairs else { return };
         let tokens = self.inputs.workload.request(request).map_or(0, |asked| asked.prompt_tokens);
         if let Some(placed) = self.front.flights.get(request) {
+            let is_apart = self.inputs.setup.are_apart(placed.first(), placed.worker);
             let work = DueWork::Transferred(request, placed.attempt);
-            self.agenda.add(work, at + pairs.transfer(tokens));
+            self.agenda.add(work, at + pairs.transfer(tokens, is_apart));
         }
     }
 

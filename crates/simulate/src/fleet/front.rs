@@ -11,6 +11,7 @@ use crate::engine::EnginePart;
 use crate::fleet::cache_news::HeardChange;
 use crate::fleet::flights::Flights;
 use crate::fleet::policy_source::FreshPolicy;
+use crate::fleet::request_headers::RequestHeaders;
 use crate::fleet::setup::FleetSetup;
 use crate::fleet::tried_before::TriedBefore;
 use crate::workload::{PromptBlocks, PromptText, Workload};
@@ -19,26 +20,14 @@ use sglang_router_rs::core::{
     WorkerTable,
 };
 use sglang_router_rs::policies::{
-    DecideError, Decision, HeaderLookup, OutcomeNeeds, PairDecision, PolicyHandle, PromptTokens,
-    RequestNeeds, SelectWorkerInfo, WaitOffer,
+    DecideError, Decision, OutcomeNeeds, PairDecision, PolicyHandle, PromptTokens, RequestNeeds,
+    SelectWorkerInfo, WaitOffer,
 };
+use sglang_router_rs::prefix_index::PrefixIndexStats;
 use sglang_router_rs::types::WorkerSet;
 
 /// Bytes of a prompt's text that are made at most: more than any message to a plugin has.
 const TEXT_BYTES: usize = 1 << 20;
-/// The header that has the key of the session.
-const SESSION_HEADER: &str = "x-session-id";
-
-/// The headers of a request of a session.
-#[derive(Debug)]
-struct SessionHeaders(String);
-
-impl HeaderLookup for SessionHeaders {
-    fn header(&self, name: &str) -> Option<&str> {
-        (name == SESSION_HEADER).then_some(&self.0)
-    }
-}
-
 /// Whom a policy chose.
 #[derive(Debug)]
 pub(crate) enum ChosenWorkers {
@@ -52,6 +41,7 @@ pub(crate) enum ChosenWorkers {
 #[derive(Debug)]
 pub(crate) struct Front<'a> {
     pub(super) workload: &'a Workload,
+    seed: u64,
     pub(super) policy: PolicyHandle,
     needs: RequestNeeds,
     pub(super) outcomes: OutcomeNeeds,
@@ -73,11 +63,11 @@ pub(crate) struct Front<'a> {
 }
 
 impl<'a> Front<'a> {
-    /// A router that has just started, `now`.
+    /// A router that has just started, `now`; headers of requests are drawn with this seed.
     pub(crate) fn new(
         setup: &FleetSetup,
         policy: &FreshPolicy,
-        workload: &'a Workload,
+        (workload, seed): (&'a Workload, u64),
         now: Instant,
     ) -> Self {
         // Prompts are tokens, so that each block has as many as it should.
@@ -98,6 +88,7 @@ impl<'a> Front<'a> {
         }
         Self {
             workload,
+            seed,
             policy: policy.handle.clone(),
             needs,
             outcomes: policy.handle.outcome_needs(),
@@ -186,6 +177,11 @@ impl<'a> Front<'a> {
         }
     }
 
+    /// What the index has, if it is used.
+    pub(crate) fn index_stats(&self) -> Option<PrefixIndexStats> {
+        self.fleet.prefix_index().map(|index| index.stats())
+    }
+
     /// A request comes.
     pub(crate) fn arrive(&mut self, now: Instant) {
         if self.needs.arrival_rate {
@@ -209,15 +205,15 @@ impl<'a> Front<'a> {
         } else {
             (None, None)
         };
-        let headers =
-            self.workload.turn(request).map(|turn| SessionHeaders(format!("session-{}", turn.session)));
-        let session = headers.as_ref().map(|headers| headers.0.as_str());
+        let headers = RequestHeaders::of(request, self.workload, self.seed);
+        let session = headers.session();
         let hashes = needs.prefix_hashes.then(|| self.blocks.of(request, self.workload));
         #[expect(clippy::cast_precision_loss, reason = "blocks have few tokens")]
         let info = SelectWorkerInfo {
             request_text,
             prompt_bytes,
             prompt_tokens: Some(PromptTokens { count, exact: true }),
+            max_tokens: self.workload.max_tokens(request),
             stream: true,
             route: Some("/v1/chat/completions"),
             prefix_hashes: hashes,
@@ -225,7 +221,7 @@ impl<'a> Front<'a> {
             arrival_rate,
             session,
             request_key: session,
-            headers: headers.as_ref().map(|headers| headers as &dyn HeaderLookup),
+            headers: Some(&headers),
             excluded: excluded.as_ref(),
             wait: Some(wait),
             ..SelectWorkerInfo::NOTHING
@@ -289,7 +285,8 @@ fn spec(number: usize, setup: &FleetSetup) -> WorkerSpec {
     };
     let url = format!("http://worker-{worker}:8000");
     let url = rank.map_or_else(|| url.clone(), |rank| format!("{url}@{rank}"));
-    WorkerSpec { engine, role, ..WorkerSpec::new(url) }
+    let labels = setup.labels.get(worker).cloned().unwrap_or_default();
+    WorkerSpec { engine, role, labels, ..WorkerSpec::new(url) }
 }
 
 /// A time that is not negative.

@@ -91,7 +91,7 @@ impl Front<'_> {
                 ..RequestCompletion::new(url, chooser)
             });
         }
-        Some(EndedRequest { worker, prefill, came, first_token, ended: at, cached })
+        Some(EndedRequest { request, worker, prefill, came, first_token, ended: at, cached })
     }
 
     /// A request failed at one of its workers, with this status: nothing of it counts any longer, and the

@@ -18,6 +18,7 @@ mod held;
 mod flights;
 mod tried_before;
 mod cache_news;
+mod request_headers;
 mod front;
 mod front_outcomes;
 mod worker_condition;

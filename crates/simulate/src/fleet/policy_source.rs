@@ -41,12 +41,20 @@ pub struct PolicySource {
     pub config: HashMap<String, serde_json::Value>,
     /// System calls that it may make.
     pub allowed_syscalls: Vec<String>,
+    /// Bytes of memory that it may have; `None` = as in a router that says nothing of it.
+    pub max_memory_bytes: Option<usize>,
 }
 
 impl PolicySource {
     /// A built-in policy, or a model of another router's: no module, no settings.
     pub fn native(name: impl Into<String>) -> Self {
-        Self { name: name.into(), module: None, config: HashMap::new(), allowed_syscalls: Vec::new() }
+        Self {
+            name: name.into(),
+            module: None,
+            config: HashMap::new(),
+            allowed_syscalls: Vec::new(),
+            max_memory_bytes: None,
+        }
     }
 
     /// A module under this name, without settings.
@@ -184,6 +192,7 @@ impl PolicyShelf {
             max_execution_time_ms: CALL_MS,
             config: source.config.clone(),
             allowed_syscalls: source.allowed_syscalls.clone(),
+            max_memory_bytes: source.max_memory_bytes.unwrap_or(WasmPolicyConfig::DEFAULT_MEMORY_BYTES),
             ..WasmPolicyConfig::new(&loaded_as, path)
         };
         let facts = check_module(&module.wasm, config.max_memory_bytes, &config.allowed_syscalls)

@@ -14,7 +14,7 @@ use crate::fleet::run_progress::RunProgress;
 use crate::fleet::setup::FleetSetup;
 use crate::fleet::tried_before::Settled;
 use crate::fleet::upsets::Upsets;
-use crate::report::{RunFacts, RunLedger, RunReport, Slo};
+use crate::report::{IndexSample, RunFacts, RunLedger, RunReport, SAMPLES, Slo};
 use crate::rivals::EngineViews;
 use crate::workload::{ArrivalTimes, Workload};
 use sglang_router_rs::policies::{DecideError, WaitOffer};
@@ -65,6 +65,8 @@ pub(super) struct RunCourse<'a> {
     /// Whether the policy looks at tokens as they are generated.
     counts_tokens: bool,
     pub(super) now: f64,
+    /// Requests that came.
+    arrived: u32,
 }
 
 /// Makes a run on this thread: all of `workload`, at these times, decided by `policy`. `facts` say what it
@@ -86,7 +88,7 @@ impl<'a> RunCourse<'a> {
     fn new(inputs: RunInputs<'a>, time: VirtualTime, policy: &FreshPolicy, seed: u64) -> Self {
         let RunInputs { setup, workload, .. } = inputs;
         let candidates = setup.candidates();
-        let front = Front::new(setup, policy, workload, time.now());
+        let front = Front::new(setup, policy, (workload, seed), time.now());
         let hears = setup.model.kv_events && policy.handle.needs().prefix_match;
         let engine = |candidate: usize| {
             let (worker, _) = setup.worker_of(candidate);
@@ -111,10 +113,11 @@ impl<'a> RunCourse<'a> {
             attempts: 0,
             is_stirred: false,
             deadline: f64::INFINITY,
-            ledger: RunLedger::new(workload.len(), candidates),
+            ledger: RunLedger::new(workload.len(), candidates).with_groups(workload, seed),
             events: Vec::new(),
             counts_tokens: policy.counts_tokens,
             now: 0.0,
+            arrived: 0,
         }
     }
 
@@ -183,10 +186,21 @@ impl<'a> RunCourse<'a> {
         if let Some(progress) = self.inputs.progress {
             progress.come();
         }
+        self.see_index();
         self.front.arrive(self.time.now());
         let decided = self.decide(request, self.held.first_offer());
         if self.settle(request, self.now, decided) == Settled::Held {
             self.ask_held();
+        }
+    }
+
+    /// Looks at the index now and then.
+    fn see_index(&mut self) {
+        self.arrived += 1;
+        if self.arrived.is_multiple_of((self.inputs.workload.len() / SAMPLES).max(1))
+            && let Some(stats) = self.front.index_stats()
+        {
+            self.ledger.see_index(IndexSample::of(self.now, &stats));
         }
     }
 

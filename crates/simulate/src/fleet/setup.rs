@@ -1,8 +1,13 @@
 //! What a fleet is like, and what is expected of it.
 
+use std::collections::BTreeMap;
+
 use crate::engine::{EngineModel, EnginePart, ReportedLoad, WorkerEvent, WorkerEventKind};
 use crate::workload::Workload;
 use sglang_router_rs::policies::PluginOptions;
+
+/// The label that says in which zone a worker is.
+const ZONE_LABEL: &str = "zone";
 
 /// A fleet of engines, and the router's settings that matter to policies.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +16,8 @@ pub struct FleetSetup {
     pub model: EngineModel,
     /// The speed of each worker: 0.5 takes twice as long for everything.
     pub speeds: Vec<f64>,
+    /// The labels of each worker; those that there are none of here have none. Default: none has any.
+    pub labels: Vec<BTreeMap<String, String>>,
     /// Seconds between two reports of a worker, as `--load-interval-ms` of the router. Default: 1.
     pub report_interval: f64,
     /// Tokens of a block of the router's prefix index. Default: 16.
@@ -18,7 +25,7 @@ pub struct FleetSetup {
     /// Blocks of a prompt that the router hashes at most. Default: 4096.
     pub max_blocks: usize,
     /// After how many waits in a row no other request that waits is asked, as the option `reasks` of a plugin.
-    /// Default: 4.
+    /// Default: 8.
     pub reasks: u32,
     /// Requests that the policy may have wait, as `--queue-size` of the router. Default: 100.
     pub queue_size: usize,
@@ -73,6 +80,7 @@ impl FleetSetup {
         Self {
             model,
             speeds: vec![1.0; workers],
+            labels: Vec::new(),
             report_interval: 1.0,
             block_tokens: 16,
             max_blocks: 4096,
@@ -118,6 +126,15 @@ impl FleetSetup {
             Some(pairs) if worker < pairs.prefill as usize => EnginePart::Prefill,
             Some(_) => EnginePart::Decode,
         }
+    }
+
+    /// True of candidates in different zones, by their workers' labels.
+    pub(crate) fn are_apart(&self, one: u32, other: u32) -> bool {
+        let zone = |candidate: u32| {
+            let (worker, _) = self.worker_of(candidate as usize);
+            self.labels.get(worker).and_then(|labels| labels.get(ZONE_LABEL))
+        };
+        zone(one) != zone(other)
     }
 
     /// True if a worker joins the fleet only later.

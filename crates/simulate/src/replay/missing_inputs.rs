@@ -28,19 +28,31 @@ pub enum WhyMissing {
     NotDeclared,
     /// Nobody knew it then.
     NotKnown,
+    /// Only its beginning was recorded: a record has the hashes of the first blocks of a prompt.
+    OnlyBeginning,
 }
+
+impl WhyMissing {
+    const ALL: [Self; 4] = [Self::Never, Self::NotDeclared, Self::NotKnown, Self::OnlyBeginning];
+}
+
+/// Decisions, for each reason.
+type ReasonCounts = [u64; WhyMissing::ALL.len()];
 
 /// The inputs of a policy, and how often each was missing.
 #[derive(Debug)]
 pub(crate) struct InputTally {
-    inputs: Vec<(Input, [u64; 3])>,
+    inputs: Vec<(Input, ReasonCounts)>,
     /// Decisions at which any was missing.
     affected: u64,
 }
 
 impl InputTally {
     pub(crate) fn new(inputs: Vec<Input>) -> Self {
-        Self { inputs: inputs.into_iter().map(|input| (input, [0; 3])).collect(), affected: 0 }
+        Self {
+            inputs: inputs.into_iter().map(|input| (input, [0; WhyMissing::ALL.len()])).collect(),
+            affected: 0,
+        }
     }
 
     /// Counts what this decision lacks.
@@ -64,10 +76,9 @@ impl InputTally {
 
     /// What was missing.
     pub(crate) fn missing(&self) -> Vec<MissingInput> {
-        let reasons = [WhyMissing::Never, WhyMissing::NotDeclared, WhyMissing::NotKnown];
-        let of_input = |(input, counts): &(Input, [u64; 3])| {
+        let of_input = |(input, counts): &(Input, ReasonCounts)| {
             let name = input.name().into_owned();
-            let each = reasons.into_iter().zip(*counts).filter(|(_, decisions)| *decisions > 0);
+            let each = WhyMissing::ALL.into_iter().zip(*counts).filter(|(_, decisions)| *decisions > 0);
             each.map(move |(why, decisions)| MissingInput { input: name.clone(), decisions, why })
                 .collect::<Vec<_>>()
         };
@@ -77,6 +88,10 @@ impl InputTally {
 
 fn why_missing(input: &Input, record: &RequestRecord, decision: &DecisionRecord) -> Option<WhyMissing> {
     let facts = &decision.request;
+    let is_cut = facts.prefix_blocks.is_some_and(|blocks| blocks > facts.prefix_hashes.len());
+    if *input == Input::PrefixHashes && is_cut && !facts.prefix_hashes.is_empty() {
+        return Some(WhyMissing::OnlyBeginning);
+    }
     let is_known = match input {
         Input::Healthy | Input::Excluded | Input::Leg | Input::Random | Input::NowNs => true,
         Input::RequestText

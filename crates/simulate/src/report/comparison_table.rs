@@ -1,11 +1,11 @@
 //! Runs side by side: for people, and as JSON.
 
-use std::fmt::Write;
-
 use serde_json::{Value, json};
 
+use crate::report::group_table::group_table;
 use crate::report::over_seeds::{FigureKind, OverSeeds, over_seeds};
 use crate::report::run_report::RunReport;
+use crate::report::text_table::{spread_cell, text_table};
 
 /// The columns of the table: a head, what is in it, and whether it is a share.
 const COLUMNS: [(&str, FigureKind, bool); 10] = [
@@ -27,19 +27,11 @@ pub fn comparison_table(runs: &[RunReport]) -> String {
     let groups = over_seeds(runs);
     let mut rows = vec![head()];
     rows.extend(groups.iter().map(row));
-    let widths: Vec<usize> = (0..COLUMNS.len() + 2)
-        .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max())
-        .map(Option::unwrap_or_default)
-        .collect();
-    let mut out = String::new();
-    for row in &rows {
-        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            // Names to the left, numbers to the right. A string takes what is written.
-            let _ = if at == 0 { write!(out, "{cell:width$}") } else { write!(out, "  {cell:>width$}") };
-        }
-        out.truncate(out.trim_end().len());
-        out.push('\n');
-    }
+    let mut out = text_table(&rows);
+    let of_all = groups.iter().flat_map(|all| {
+        all.groups.iter().map(move |group| (all.policy.as_str(), all.load, all.seeds, group))
+    });
+    out.push_str(&group_table(of_all));
     for note in runs.iter().flat_map(RunReport::notes) {
         out.push_str(&note);
         out.push('\n');
@@ -53,16 +45,7 @@ fn head() -> Vec<String> {
 
 fn row(group: &OverSeeds) -> Vec<String> {
     let cell = |(_, kind, is_share): (&str, FigureKind, bool)| {
-        let Some(spread) = group.figure(kind) else { return "-".to_owned() };
-        let digits = |value: f64| {
-            let digits = if is_share || value < 10.0 { 3 } else { 1 };
-            format!("{value:.digits$}")
-        };
-        let off = (spread.max - spread.mean).max(spread.mean - spread.min);
-        match group.seeds {
-            1 => digits(spread.mean),
-            _ => format!("{} ±{}", digits(spread.mean), digits(off)),
-        }
+        spread_cell(group.figure(kind), group.seeds, is_share)
     };
     [group.policy.clone(), format!("{}", group.load)].into_iter().chain(COLUMNS.map(cell)).collect()
 }

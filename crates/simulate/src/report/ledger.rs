@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::WorkerTotals;
+use crate::report::index_sample::IndexSample;
 use crate::report::quantile_set::{QuantileSet, curve};
+use crate::report::request_groups::{AnsweredRequest, RequestGroups};
 use crate::report::run_report::{RefusalCause, RunFacts, RunReport, WorkerRun};
 use crate::report::sent_timeline::SentTimeline;
 use crate::report::slo::Slo;
-use crate::workload::AskedRequest;
+use crate::workload::{AskedRequest, Workload};
 use sglang_router_rs::policies::FailureCause;
 
 /// A request that was answered. Times in seconds of the run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EndedRequest {
+    /// Its number.
+    pub request: u32,
     /// By which worker.
     pub worker: u32,
     /// The worker that processed its prompt, if that is another.
@@ -47,6 +51,8 @@ pub struct RunLedger {
     good: u64,
     workers: Vec<WorkerRun>,
     timeline: SentTimeline,
+    groups: RequestGroups,
+    index: Vec<IndexSample>,
 }
 
 impl RunLedger {
@@ -70,7 +76,14 @@ impl RunLedger {
             good: 0,
             workers: vec![WorkerRun::default(); workers],
             timeline: SentTimeline::new(workers),
+            groups: RequestGroups::default(),
+            index: Vec::new(),
         }
+    }
+
+    /// The same for requests of which some are reported apart; headers are drawn with this seed.
+    pub(crate) fn with_groups(self, workload: &Workload, seed: u64) -> Self {
+        Self { groups: RequestGroups::new(workload, seed), ..self }
     }
 
     /// True if something came of each request.
@@ -95,6 +108,11 @@ impl RunLedger {
     /// A request is tried again.
     pub fn retry(&mut self) {
         self.retries += 1;
+    }
+
+    /// The index has so much.
+    pub(crate) fn see_index(&mut self, sample: IndexSample) {
+        self.index.push(sample);
     }
 
     /// A request goes to a worker at this second of the run.
@@ -122,14 +140,17 @@ impl RunLedger {
         let ttft = ended.first_token - ended.came;
         let more = asked.output_tokens - 1;
         let tpot = (more > 0).then(|| (ended.ended - ended.first_token) / f64::from(more));
+        let e2e = narrow(ended.ended - ended.came);
         self.ttft.push(narrow(ttft));
         self.tpot.extend(tpot.map(narrow));
-        self.e2e.push(narrow(ended.ended - ended.came));
+        self.e2e.push(e2e);
         self.prompt_tokens += u64::from(asked.prompt_tokens);
         self.output_tokens += u64::from(asked.output_tokens);
         let in_time = slo.meets_ttft(ttft, asked.prompt_tokens);
         self.ttft_ok += u64::from(in_time);
-        self.good += u64::from(in_time && slo.meets_tpot(tpot));
+        let is_good = in_time && slo.meets_tpot(tpot);
+        self.good += u64::from(is_good);
+        self.groups.finish(ended.request, AnsweredRequest { ttft: narrow(ttft), e2e, in_time, is_good });
         if let Some(worker) = self.workers.get_mut(ended.worker as usize) {
             worker.requests += 1;
         }
@@ -181,11 +202,13 @@ impl RunLedger {
             ttft_curve: curve(&self.ttft),
             tpot: QuantileSet::of(&mut self.tpot),
             e2e: QuantileSet::of(&mut self.e2e),
+            groups: self.groups.report(),
             prompt_tokens: self.prompt_tokens,
             output_tokens: self.output_tokens,
             duration,
             workers: self.workers,
             sent_over_time: self.timeline,
+            index_over_time: self.index,
             wall: wall.as_secs_f64(),
         }
     }
@@ -213,7 +236,6 @@ fn narrow(seconds: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::Workload;
 
     #[test]
     fn figures_are_those_of_the_requests() {
@@ -223,11 +245,25 @@ mod tests {
         workload.push(0.0, 10, 1, &[]);
         let (asked, slo) = (workload.requests(), Slo { ttft: 1.0, ttft_per_token: 0.001, tpot: 0.1 });
         let mut ledger = RunLedger::new(3, 2);
-        let first =
-            EndedRequest { worker: 0, prefill: None, came: 1.0, first_token: 3.0, ended: 4.0, cached: 500 };
+        let first = EndedRequest {
+            request: 0,
+            worker: 0,
+            prefill: None,
+            came: 1.0,
+            first_token: 3.0,
+            ended: 4.0,
+            cached: 500,
+        };
         ledger.finish(&first, &asked[0], &slo);
-        let second =
-            EndedRequest { worker: 1, prefill: None, came: 1.0, first_token: 2.0, ended: 2.0, cached: 0 };
+        let second = EndedRequest {
+            request: 1,
+            worker: 1,
+            prefill: None,
+            came: 1.0,
+            first_token: 2.0,
+            ended: 2.0,
+            cached: 0,
+        };
         ledger.finish(&second, &asked[1], &slo);
         assert!(!ledger.is_complete());
         ledger.refuse(RefusalCause::Shed);

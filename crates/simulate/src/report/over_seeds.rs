@@ -4,18 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::report::groups_over_seeds::{GroupOverSeeds, groups_over_seeds};
 use crate::report::run_report::RunReport;
-
-/// A figure over several seeds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct SeedSpread {
-    /// The mean.
-    pub mean: f64,
-    /// The least.
-    pub min: f64,
-    /// The greatest.
-    pub max: f64,
-}
+use crate::report::seed_spread::{SeedSpread, spread};
 
 /// The figures of one policy at one load, over all seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -28,6 +19,9 @@ pub struct OverSeeds {
     pub seeds: usize,
     /// Each figure by its name, over those seeds that have it.
     pub figures: BTreeMap<FigureKind, Option<SeedSpread>>,
+    /// Requests that are reported apart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupOverSeeds>,
 }
 
 /// What is compared.
@@ -119,18 +113,9 @@ pub fn over_seeds(runs: &[RunReport]) -> Vec<OverSeeds> {
         figures: FigureKind::ALL
             .map(|kind| (kind, spread(runs.iter().filter_map(|run| kind.of(run)))))
             .into(),
+        groups: groups_over_seeds(&runs),
     };
     groups.into_iter().map(together).collect()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "there are few seeds")]
-fn spread(values: impl Iterator<Item = f64> + Clone) -> Option<SeedSpread> {
-    let count = values.clone().count();
-    (count > 0).then(|| SeedSpread {
-        mean: values.clone().sum::<f64>() / count as f64,
-        min: values.clone().fold(f64::INFINITY, f64::min),
-        max: values.fold(f64::NEG_INFINITY, f64::max),
-    })
 }
 
 impl OverSeeds {
@@ -152,8 +137,15 @@ mod tests {
         let mut workload = Workload::new(512);
         workload.push(0.0, 100, 1, &[]);
         let mut ledger = RunLedger::new(1, 1);
-        let ended =
-            EndedRequest { worker: 0, prefill: None, came: 0.0, first_token: ttft, ended: ttft, cached: 0 };
+        let ended = EndedRequest {
+            request: 0,
+            worker: 0,
+            prefill: None,
+            came: 0.0,
+            first_token: ttft,
+            ended: ttft,
+            cached: 0,
+        };
         ledger.finish(&ended, &workload.requests()[0], &Slo::default());
         let facts = RunFacts { policy: policy.to_owned(), load, seed };
         ledger.report(facts, std::iter::empty(), ttft, std::time::Duration::ZERO)

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::report::index_sample::IndexSample;
 use crate::report::quantile_set::QuantileSet;
+use crate::report::request_groups::GroupRun;
 use crate::report::sent_timeline::SentTimeline;
 
 /// What a run was.
@@ -101,6 +103,9 @@ pub struct RunReport {
     pub goodput_rate: f64,
     /// Generated tokens a second.
     pub throughput: f64,
+    /// Requests that are reported apart, by their headers or the lengths of their prompts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupRun>,
     /// Tokens of the prompts that were answered.
     pub prompt_tokens: u64,
     /// Tokens of the answers.
@@ -111,6 +116,9 @@ pub struct RunReport {
     pub workers: Vec<WorkerRun>,
     /// How many requests each was sent over time.
     pub sent_over_time: SentTimeline,
+    /// How large the router's prefix index was over time, if the policy has it used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub index_over_time: Vec<IndexSample>,
     /// What the run took on this machine.
     pub wall: f64,
 }

@@ -94,7 +94,10 @@ fn of_entries(entries: &[&Entry], unit: u32) -> Workload {
         let (at, ids) = (entry.at.as_secs_f64(), entry.units(unit));
         workload.push(at, entry.input_tokens, entry.output_tokens, &ids);
     }
-    workload
+    if entries.iter().all(|entry| entry.max_tokens.is_none()) {
+        return workload;
+    }
+    workload.with_limits(entries.iter().map(|entry| entry.max_tokens).collect())
 }
 
 /// The sessions that the trace names. A request without a name is one of its own.
@@ -137,6 +140,7 @@ fn likely_sessions(entries: &[&Entry], unit: u32) -> Vec<SessionTurn> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::request_traits::{AnswerLimit, RequestTraits};
 
     #[test]
     fn prompts_that_are_shorter_than_a_block_are_told_of() {
@@ -155,6 +159,20 @@ mod tests {
         );
         let told = "{\"timestamp\":1,\"input_length\":9,\"output_length\":1,\"hash_ids\":[4]}";
         assert_eq!(too_short_note(&Trace::read(told.as_bytes()).unwrap(), 512), None);
+    }
+
+    #[test]
+    fn recorded_limits_of_answers_are_those_of_requests() {
+        let record = |limit: &str| {
+            format!("{{\"time_unix_ms\":1,\"decisions\":[{{\"request\":{{\"prompt_tokens\":9{limit}}}}}]}}\n")
+        };
+        let text = record(",\"max_tokens\":700") + &record("");
+        let trace = Trace::read(text.as_bytes()).unwrap();
+        let workload = Workload::of_trace(&trace, 512, |_| true, 9);
+        assert_eq!((workload.max_tokens(0), workload.max_tokens(1)), (Some(700), None));
+        let max_tokens = AnswerLimit::Fixed(900);
+        let workload = workload.with_traits(RequestTraits { max_tokens, ..RequestTraits::default() });
+        assert_eq!((workload.max_tokens(0), workload.max_tokens(1)), (Some(900), Some(900)));
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! The requests of a simulation.
 
+use crate::workload::header_mix::HeaderMix;
+use crate::workload::request_traits::RequestTraits;
+
 /// A request, as far as it is known before it is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AskedRequest {
@@ -38,6 +41,9 @@ pub struct Workload {
     turns: Vec<SessionTurn>,
     /// The number of the request that follows each; [`NOBODY`] if none does.
     next: Vec<u32>,
+    /// What each says of the length of its answer, or nothing of any.
+    limits: Vec<Option<u64>>,
+    traits: RequestTraits,
 }
 
 /// No request.
@@ -52,6 +58,8 @@ impl Workload {
             units: Vec::new(),
             turns: Vec::new(),
             next: Vec::new(),
+            limits: Vec::new(),
+            traits: RequestTraits::default(),
         }
     }
 
@@ -87,6 +95,63 @@ impl Workload {
         }
         self.turns = turns;
         self
+    }
+
+    /// The same with what each request says of the length of its answer.
+    #[must_use]
+    pub fn with_limits(self, limits: Vec<Option<u64>>) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The same with these traits of its requests.
+    #[must_use]
+    pub fn with_traits(self, traits: RequestTraits) -> Self {
+        Self { traits, ..self }
+    }
+
+    /// What tells its requests apart besides their prompts.
+    pub fn traits(&self) -> &RequestTraits {
+        &self.traits
+    }
+
+    /// Tokens that a request says its answer may have.
+    pub fn max_tokens(&self, number: u32) -> Option<u64> {
+        let known = self.limits.get(number as usize).copied().flatten();
+        self.request(number).and_then(|asked| self.traits.max_tokens.of(asked.output_tokens, known))
+    }
+
+    /// The place of the value that a request has of a header, drawn with this seed.
+    pub(crate) fn header_value(&self, mix: &HeaderMix, seed: u64, number: u32) -> Option<usize> {
+        mix.drawn(seed, self.turn(number).map_or(number, |turn| turn.session))
+    }
+
+    /// The same so many times, one after the other. Prompts and sessions of a repetition are unlike those of others.
+    #[must_use]
+    pub fn repeated(&self, times: u32) -> Self {
+        let last = self.requests.last().map_or(0.0, |asked| asked.at);
+        // As far apart as two requests are on average.
+        let period = last + last / f64::from(self.len().max(1));
+        let known = self.turns.iter().map(|turn| turn.session).filter(|session| *session != NOBODY);
+        let sessions = known.max().map_or(0, |last| last + 1);
+        let mut all = Self { traits: self.traits.clone(), ..Self::new(self.unit_tokens) };
+        let (mut turns, mut ids) = (Vec::new(), Vec::new());
+        for repetition in 0..times {
+            let before = all.len();
+            let salt = u64::from(repetition).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            for (asked, number) in self.requests.iter().zip(0..) {
+                ids.clear();
+                ids.extend(self.units(number).iter().map(|id| id ^ salt));
+                let at = asked.at + f64::from(repetition) * period;
+                all.push(at, asked.prompt_tokens, asked.output_tokens, &ids);
+            }
+            turns.extend(self.turns.iter().map(|turn| SessionTurn {
+                session: turn.session.saturating_add(repetition.saturating_mul(sessions)),
+                after: turn.after.map(|number| number + before),
+                think: turn.think,
+            }));
+            all.limits.extend_from_slice(&self.limits);
+        }
+        if turns.is_empty() { all } else { all.with_turns(turns) }
     }
 
     /// True if requests belong to sessions.
@@ -176,6 +241,30 @@ mod tests {
         let last = workload.request(2).unwrap();
         assert_eq!((last.prompt_tokens, last.output_tokens, workload.whole_units(2).len()), (1, 1, 0));
         assert!(workload.request(3).is_none() && workload.units(3).is_empty());
+    }
+
+    #[test]
+    fn repetitions_are_alike_in_all_but_their_prompts_and_sessions() {
+        let mut workload = Workload::new(10);
+        workload.push(0.0, 25, 20, &[1, 2, 3]);
+        workload.push(9.0, 60, 1, &[1, 2, 4, 5, 6, 7]);
+        let turn = |session, after| SessionTurn { session, after, think: 1.0 };
+        let workload =
+            workload.with_turns(vec![turn(0, None), turn(0, Some(0))]).with_limits(vec![Some(5), None]);
+        assert_eq!(workload.repeated(1), workload);
+        let all = workload.repeated(3);
+        let at: Vec<f64> = all.requests().iter().map(|asked| asked.at).collect();
+        assert_eq!(at, [0.0, 9.0, 13.5, 22.5, 27.0, 36.0]);
+        for number in 2..6 {
+            let (own, first) = (all.turn(number).unwrap(), workload.turn(number % 2).unwrap());
+            assert_eq!(
+                (own.session, own.after),
+                (number / 2, first.after.map(|before| before + number / 2 * 2))
+            );
+            assert_eq!(all.max_tokens(number), workload.max_tokens(number % 2));
+            assert!(all.units(number).iter().all(|id| !workload.units(number % 2).contains(id)));
+            assert_eq!(all.units(number)[..2], all.units(number / 2 * 2)[..2]);
+        }
     }
 
     #[test]

@@ -4,5 +4,7 @@
 mod sweeps;
 
 mod parts;
+mod repeats;
 mod sessions;
+mod traits;
 mod upsets;

@@ -1,5 +1,7 @@
 //! Fleets of pairs and of ranks, and routers that hear what engines cache.
 
+use std::collections::BTreeMap;
+
 use sgl_simulate::engine::{EngineModel, PairModel, ReportedLoad, WorkerEvents};
 use sgl_simulate::fleet::{FleetSetup, PolicySource, SetupError};
 use sgl_simulate::workload::{GeneratedLoad, Workload};
@@ -7,7 +9,13 @@ use sgl_simulate::workload::{GeneratedLoad, Workload};
 use crate::sweeps::{plugin, runs};
 
 fn pairs(prefill: u32, decode: u32) -> FleetSetup {
-    let pairs = PairModel { prefill, decode, transfer_ms: 100.0, transfer_tokens_per_second: 20_000.0 };
+    let pairs = PairModel {
+        prefill,
+        decode,
+        transfer_ms: 100.0,
+        transfer_tokens_per_second: 20_000.0,
+        other_zone_ms: 400.0,
+    };
     let model = EngineModel { pairs: Some(pairs), ..EngineModel::default() };
     FleetSetup::new(model, (prefill + decode) as usize)
 }
@@ -43,6 +51,20 @@ fn answer_of_a_pair_begins_when_what_was_computed_is_there() {
     let [prompt, answer] = [run.workers[0], run.workers[1]];
     assert_eq!((prompt.requests, prompt.processed_tokens), (1, 4000));
     assert_eq!((answer.requests, answer.processed_tokens), (1, 0));
+}
+
+/// The same between two zones: 400 ms more.
+#[test]
+fn what_was_computed_takes_longer_to_another_zone() {
+    let mut workload = Workload::new(512);
+    workload.push(0.0, 4000, 50, &[]);
+    let took = |zones: [&str; 2]| {
+        let mut setup = pairs(1, 1);
+        setup.labels = zones.map(|zone| BTreeMap::from([("zone".to_owned(), zone.to_owned())])).into();
+        runs(&PolicySource::native("random"), &setup, &workload, 1)[0].ttft.unwrap().max
+    };
+    let (near, far) = (took(["a", "a"]), took(["a", "b"]));
+    assert!((far - near - 0.4).abs() < 1e-3, "{near} {far}");
 }
 
 #[test]

@@ -250,6 +250,7 @@ mod tests {
             block_tokens: None,
             session: None,
             delay: None,
+            max_tokens: None,
         }
     }
 

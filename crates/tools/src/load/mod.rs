@@ -55,7 +55,7 @@ pub use crate::load::histogram::{Quantiles, Times};
 pub use crate::load::plan::{Plan, RunLimits, SwapPlan};
 pub use crate::load::probe::{ProbeAnswer, ProbeError, ProbeQuestion, Prober};
 pub use crate::load::record::ErrorKind;
-pub use crate::load::record_line::TraceGaps;
+pub use crate::load::record_line::{CutPrefixes, TraceGaps};
 pub use crate::load::report_html::html_page;
 pub use crate::load::report_table::text_table;
 pub use crate::load::run::{RoundOutcome, RunError, RunOutcome, run};

@@ -35,6 +35,7 @@ struct RecordedFacts {
     max_tokens: Option<u64>,
     model: Option<Box<str>>,
     session: Option<u64>,
+    prefix_blocks: Option<u32>,
     prefix_block_tokens: Option<f32>,
     #[serde(default)]
     prefix_hashes: Vec<u64>,
@@ -57,13 +58,25 @@ pub(crate) struct RecordedRequest {
     most: Option<u64>,
     model: Option<Box<str>>,
     session: Option<u64>,
-    /// Hashes of the prompt's blocks, and how many tokens a block was believed to have.
+    /// Hashes of the prompt's blocks, how many more there were, and how many tokens a block was believed to have.
     hashes: Vec<u64>,
+    unrecorded: usize,
     block_tokens: Option<f32>,
 }
 
+/// Prompts of which only the beginning was recorded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CutPrefixes {
+    /// How many.
+    pub prompts: u64,
+    /// Blocks that were recorded of each.
+    pub recorded: usize,
+    /// The share of all blocks of all prompts that was not.
+    pub lost: f64,
+}
+
 /// What a trace does not say, and what is assumed instead.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceGaps {
     /// Lines of a record file that are no records. They are left out.
     pub skipped: SkippedLines,
@@ -75,6 +88,8 @@ pub struct TraceGaps {
     pub without_output: Option<(u64, u32)>,
     /// Whether nothing says which prompts begin alike.
     pub without_prefixes: bool,
+    /// Prompts of which only the beginning was recorded.
+    pub cut_prefixes: Option<CutPrefixes>,
 }
 
 impl TraceGaps {
@@ -106,6 +121,13 @@ impl TraceGaps {
                     .to_owned(),
             );
         }
+        if let Some(CutPrefixes { prompts, recorded, lost }) = self.cut_prefixes {
+            notes.push(format!(
+                "of {prompts} prompts only the beginning is known, as their records have it ({recorded} blocks): \
+                 {:.1} % of all blocks of prompts are like no others here, and hits may be fewer than they were",
+                lost * 100.0
+            ));
+        }
         notes
     }
 }
@@ -132,6 +154,8 @@ pub(crate) fn record_line(text: &str) -> Result<RecordedRequest, String> {
         most: facts.max_tokens,
         model: facts.model,
         session: facts.session,
+        unrecorded: (facts.prefix_blocks.unwrap_or_default() as usize)
+            .saturating_sub(facts.prefix_hashes.len()),
         hashes: facts.prefix_hashes,
         block_tokens,
     })
@@ -144,6 +168,7 @@ pub(crate) fn entries_of(records: Vec<RecordedRequest>) -> (Vec<(f64, Entry)>, T
     known.sort_unstable();
     let usual = known.get(known.len() / 2).copied().unwrap_or(OUTPUT_TOKENS);
     let mut gaps = TraceGaps { without_prefixes: true, ..TraceGaps::default() };
+    gaps.cut_prefixes = cut_prefixes(&records);
     let mut guessed = 0;
     let mut entries = Vec::new();
     for record in records {
@@ -164,11 +189,23 @@ pub(crate) fn entries_of(records: Vec<RecordedRequest>) -> (Vec<(f64, Entry)>, T
             block_tokens,
             session: record.session.map(|number| number.to_string().into()),
             delay: None,
+            max_tokens: record.most,
         };
         entries.push((record.ms, entry));
     }
     gaps.without_output = (guessed > 0).then_some((guessed, usual));
     (entries, gaps)
+}
+
+/// What was not recorded of prompts whose beginnings were.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn cut_prefixes(records: &[RecordedRequest]) -> Option<CutPrefixes> {
+    let told = records.iter().filter(|record| !record.hashes.is_empty());
+    let all: usize = told.clone().map(|record| record.hashes.len() + record.unrecorded).sum();
+    let cut: Vec<&RecordedRequest> = told.filter(|record| record.unrecorded > 0).collect();
+    let recorded = cut.iter().map(|record| record.hashes.len()).max()?;
+    let missing: usize = cut.iter().map(|record| record.unrecorded).sum();
+    Some(CutPrefixes { prompts: cut.len() as u64, recorded, lost: missing as f64 / all as f64 })
 }
 
 /// Tokens of a block, for each model. It is learnt while a router runs, so records tell of several: the middle
@@ -218,6 +255,25 @@ mod tests {
         assert!(gaps.notes()[2].starts_with("1 answers have 9 tokens"), "{:?}", gaps.notes());
         assert!(is_record(lines[3]) && !is_record(r#"{"timestamp":1}"#));
         assert!(record_line("{\"time_unix_ms\":\"x\"}").unwrap_err().starts_with("invalid type"));
+    }
+
+    #[test]
+    fn prompts_of_which_the_record_has_the_beginning_are_told_of() {
+        let line = |blocks: &str| {
+            let facts =
+                format!(r#""prompt_tokens":100,"prefix_block_tokens":16,"prefix_hashes":[1,2],{blocks}"#);
+            record_line(&format!(r#"{{"time_unix_ms":1,"decisions":[{{"request":{{{facts}}}}}]}}"#)).unwrap()
+        };
+        let whole = || line(r#""prefix_blocks":2"#);
+        assert_eq!(entries_of(vec![whole(), line(r#""stream":true"#)]).1.cut_prefixes, None);
+        let gaps = entries_of(vec![whole(), line(r#""prefix_blocks":6"#)]).1;
+        assert_eq!(gaps.cut_prefixes, Some(CutPrefixes { prompts: 1, recorded: 2, lost: 0.5 }));
+        let told = gaps.notes().pop().unwrap();
+        assert!(
+            told.starts_with("of 1 prompts only the beginning is known, as their records have it (2 blocks)"),
+            "{told}"
+        );
+        assert!(told.contains(": 50.0 % of all blocks of prompts"), "{told}");
     }
 
     #[test]

@@ -234,7 +234,16 @@ fn entry(ms: f64, input_tokens: u32, output_tokens: u32, blocks: Vec<u64>) -> Re
     let at = Duration::ZERO;
     Ok((
         ms,
-        Entry { at, input_tokens, output_tokens, blocks, block_tokens: None, session: None, delay: None },
+        Entry {
+            at,
+            input_tokens,
+            output_tokens,
+            blocks,
+            block_tokens: None,
+            session: None,
+            delay: None,
+            max_tokens: None,
+        },
     ))
 }
 
@@ -289,7 +298,8 @@ mod tests {
 
     fn plain(at: Duration, input_tokens: u32, output_tokens: u32, blocks: &[u64]) -> Entry {
         let blocks = blocks.to_vec();
-        Entry { at, input_tokens, output_tokens, blocks, block_tokens: None, session: None, delay: None }
+        let (block_tokens, session, delay, max_tokens) = (None, None, None, None);
+        Entry { at, input_tokens, output_tokens, blocks, block_tokens, session, delay, max_tokens }
     }
 
     #[test]

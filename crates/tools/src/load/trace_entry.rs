@@ -22,6 +22,8 @@ pub struct Entry {
     pub session: Option<Box<str>>,
     /// How long after the answer to the one before it in its session it came, if the trace says so.
     pub delay: Option<Duration>,
+    /// Tokens that its answer might have had, if the trace says so.
+    pub max_tokens: Option<u64>,
 }
 
 impl Entry {
@@ -50,7 +52,8 @@ mod tests {
     fn entry(input_tokens: u32, block_tokens: Option<f32>) -> Entry {
         let blocks = (1..=10).collect();
         let (at, output_tokens) = (Duration::ZERO, 1);
-        Entry { at, input_tokens, output_tokens, blocks, block_tokens, session: None, delay: None }
+        let (session, delay, max_tokens) = (None, None, None);
+        Entry { at, input_tokens, output_tokens, blocks, block_tokens, session, delay, max_tokens }
     }
 
     #[test]

@@ -100,6 +100,7 @@ fn missing(name: &str, affected: u64, missing: &[MissingInput], report: &ReplayR
                 "the policy of then did not declare it; --record-inputs all records it"
             }
             WhyMissing::NotKnown => "nobody knew it",
+            WhyMissing::OnlyBeginning => "the record has the beginning of the prompt only",
         };
         text.push_str(&format!("  {} ({} decisions): {why}\n", printable(&one.input), one.decisions));
     }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::cli::registry_reading::RegistryFlags;
 use crate::cli::simulate::generate_args::GenerateArgs;
+use crate::cli::simulate::trait_args::TraitArgs;
 use sglang_router_rs::config::PluginOptions;
 
 /// Lets policies decide over a simulated fleet, and compares what comes of it
@@ -34,6 +35,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub allow_syscalls: Vec<String>,
 
+    /// Memory that each module may have, in MiB, as `max_memory_bytes` of `serve` [default: 16]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub plugin_memory_mib: Option<u32>,
+
     /// Requests from a file of JSON lines with timestamp (ms), input_length, output_length and maybe
     /// hash_ids, the CSV of Azure's public traces, or the decision records of a router
     #[arg(long, value_name = "FILE")]
@@ -42,9 +47,16 @@ pub struct SimulateArgs {
     /// that of the trace, or what its stamps say
     #[arg(long, requires = "trace")]
     pub think_times: bool,
+    /// All requests so many times, one after the other; prompts and sessions of a repetition are unlike those of the
+    /// others
+    #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub repeat: u32,
     /// Requests that are made up
     #[command(flatten)]
     pub generated: GenerateArgs,
+    /// What requests and workers have besides
+    #[command(flatten)]
+    pub traits: TraitArgs,
     /// Only the first requests of the trace; how many are made up
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub requests: Option<u32>,

@@ -215,7 +215,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "rate = 1e-300").unwrap();
         let path = file.path().to_str().unwrap();
-        for (flags, message) in [
+        let rows = [
             (&["--rate=0"][..], "--rate: found 0; allowed: 0.001 to 1000000"),
             (&["--rate=-1"], "--rate: found -1; allowed: 0.001"),
             (&["--rate", "-1"], "--rate: found -1; allowed: 0.001"),
@@ -230,11 +230,23 @@ mod tests {
             (&["--load=1,1e300"], "'--load <FACTOR>': allowed: 0.001 to 1000000"),
             (&["--speeds=1e-300"], "'--speeds <FACTOR>': allowed: 0.001 to 1000"),
             (&["--speeds=1,nan"], "'--speeds <FACTOR>': allowed: 0.001 to 1000"),
+            (&["--slo-ttft=-1"], "'--slo-ttft <SECONDS>': allowed: 0 to 1000000"),
+            (&["--queue-timeout-secs=1e300"], "'--queue-timeout-secs <SECONDS>': allowed: 0 to 1000000"),
+            (&["--capacity", "--capacity-share=0"], "'--capacity-share <SHARE>': allowed: above 0, up to 1"),
+            (
+                &["--capacity", "--capacity-share=1.1"],
+                "'--capacity-share <SHARE>': allowed: above 0, up to 1",
+            ),
             (&["--generate", path], &format!("--generate: {path}")),
             (&["--generate", path, "--rate=0"], "--rate: found 0"),
-        ] {
-            let error = parsed(flags).unwrap_err();
-            assert!(error.contains(message), "{flags:?}: {error}");
-        }
+        ];
+        let is_wrong =
+            |told: &Result<_, String>, message| !told.as_ref().is_err_and(|error| error.contains(message));
+        let wrong: Vec<_> = rows
+            .into_iter()
+            .map(|(flags, message)| (flags, message, parsed(flags).map(drop)))
+            .filter(|(_, message, told)| is_wrong(told, *message))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }

@@ -4,6 +4,7 @@
 
 mod error;
 mod generate_args;
+mod trait_args;
 mod args;
 pub(crate) mod policies;
 mod sweep_progress_writer;

@@ -22,7 +22,11 @@ use sglang_router_rs::types::{shown, shown_path};
 /// [`SimulateError::Usage`]; [`SimulateError::Unread`] of a module in a registry.
 pub(crate) fn policies(args: &SimulateArgs) -> Result<Vec<PolicySource>, SimulateError> {
     let read = |reference: &ModuleReference| args.registry.read(reference, &args.ca_cert_paths);
-    policies_of(&args.policy, &args.policy_config, &args.allow_syscalls, &read)
+    let mut sources = policies_of(&args.policy, &args.policy_config, &args.allow_syscalls, &read)?;
+    for source in &mut sources {
+        source.max_memory_bytes = args.plugin_memory_mib.map(|mib| (mib as usize) << 20);
+    }
+    Ok(sources)
 }
 
 /// Reads a module of a registry.

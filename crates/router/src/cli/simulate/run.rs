@@ -18,8 +18,11 @@ use sgl_simulate::fleet::{FleetSetup, RunProgress, Sweep};
 use sgl_simulate::report::{
     Slo, capacity_json, capacity_table, comparison_json, comparison_page, comparison_table,
 };
-use sgl_simulate::workload::{Workload, Workloads, too_short_note};
+use sgl_simulate::workload::{RequestTraits, Workload, Workloads, too_short_note};
 use sgl_tools::load::{Entry, Trace};
+
+/// Requests of all repetitions at most.
+const MOST_REPEATED: u64 = 20_000_000;
 
 /// Workers, where nobody says how many.
 const WORKERS: u32 = 8;
@@ -34,6 +37,7 @@ pub fn run(args: &SimulateArgs) -> Result<(), SimulateError> {
     let setup = setup(args)?;
     let seeds: Vec<u64> = (0..u64::from(args.seeds)).map(|seed| args.seed.wrapping_add(seed)).collect();
     let (workloads, asked) = workloads(args, &setup.model, &seeds)?;
+    let workloads = repeated(workloads, args.repeat)?.with_traits(&args.traits.traits()?);
     setup.check(workloads.first())?;
     let cores = available_parallelism().map_or(1, std::num::NonZero::get);
     let sweep = Sweep {
@@ -64,7 +68,7 @@ pub fn run(args: &SimulateArgs) -> Result<(), SimulateError> {
         Ok::<_, SimulateError>((runs, args.capacity.then(capacities).transpose()?))
     })?;
     let found = found.as_deref().map(|found| (found, args.capacity_share));
-    let settings = settings(asked, &setup, &sweep.slo);
+    let settings = settings(asked, &setup, &sweep.slo, (workloads.first().traits(), args.repeat));
     if let Some((path, mut file)) = html {
         let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
         let page = comparison_page(&runs, found, &words.collect::<Vec<_>>().join(" "), &settings);
@@ -134,6 +138,16 @@ fn workloads(
     Ok((workload.into(), json!({ "trace": path.to_string_lossy(), "think_times": args.think_times })))
 }
 
+/// All of it so many times, if that is not more than a machine can hold.
+fn repeated(workloads: Workloads, times: u32) -> Result<Workloads, SimulateError> {
+    let requests = u64::from(workloads.first().len()) * u64::from(times);
+    if times > 1 && requests > MOST_REPEATED {
+        let fault = format!("--repeat: {times} times is {requests} requests; allowed: {MOST_REPEATED}");
+        return Err(SimulateError::Usage(fault));
+    }
+    Ok(workloads.repeated(times))
+}
+
 fn setup(args: &SimulateArgs) -> Result<FleetSetup, SimulateError> {
     let model = match &args.model {
         None => EngineModel::default(),
@@ -160,6 +174,7 @@ fn setup(args: &SimulateArgs) -> Result<FleetSetup, SimulateError> {
         return Err(SimulateError::Usage("--speeds: there are not so many --workers".to_owned()));
     }
     setup.speeds.iter_mut().zip(&args.speeds).for_each(|(speed, given)| *speed = *given);
+    setup.labels = args.traits.labels(setup.speeds.len())?;
     setup.report_interval = f64::from(args.load_interval_ms) / 1e3;
     setup.block_tokens = args.prefix_block_tokens;
     setup.max_blocks = args.prefix_max_blocks as usize;
@@ -169,10 +184,13 @@ fn setup(args: &SimulateArgs) -> Result<FleetSetup, SimulateError> {
     Ok(setup)
 }
 
-fn settings(asked: Value, setup: &FleetSetup, slo: &Slo) -> Value {
+fn settings(asked: Value, setup: &FleetSetup, slo: &Slo, (traits, repeat): (&RequestTraits, u32)) -> Value {
     let mut settings = json!({
         "workers": setup.speeds.len(),
         "speeds": setup.speeds,
+        "labels": setup.labels,
+        "requests": traits,
+        "repeat": repeat,
         "events": setup.events,
         "report_interval": setup.report_interval,
         "queue": { "size": setup.queue_size, "timeout": setup.queue_timeout, "reasks": setup.reasks },

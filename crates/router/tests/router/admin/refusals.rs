@@ -105,18 +105,20 @@ async fn unknown_parameters_of_a_query_are_refused_with_those_that_there_are() {
         other(Method::POST, "/workers/undrain", "url"),
         other(Method::DELETE, "/workers", "url"),
     ];
+    let mut wrong = Vec::new();
     for (method, path, fault) in unread.into_iter().chain(changes) {
         let mut request = get(&format!("{path}?forse=true"));
         *request.method_mut() = method;
         let refused = call(admin, request).await;
         let problem = refused.json();
-        assert_eq!(
-            (refused.status, &problem["code"]),
-            (StatusCode::BAD_REQUEST, &"bad_query".into()),
-            "{path}"
-        );
-        assert!(problem["detail"].as_str().unwrap().contains(&fault), "{path}: {problem}");
+        let is_told = problem["detail"].as_str().is_some_and(|detail| detail.contains(&fault));
+        if (refused.status, problem["code"].as_str()) != (StatusCode::BAD_REQUEST, Some("bad_query"))
+            || !is_told
+        {
+            wrong.push((path, refused.status, problem));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     for path in known {
         let answer = call(admin, get(&format!("{path}?limit=1"))).await;
         assert_ne!(answer.status, StatusCode::BAD_REQUEST, "{path}");

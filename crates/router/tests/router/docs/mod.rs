@@ -10,4 +10,5 @@ mod metrics;
 mod migration;
 mod names;
 mod paths;
+mod policies;
 mod sections;
