@@ -22,6 +22,8 @@ pub struct FleetView {
     pub router: Option<String>,
     /// Whether there is a connection to NATS.
     pub connected: bool,
+    /// Milliseconds since NATS last said something; null: never yet, or a command that looks.
+    pub heard_ms: Option<u64>,
     /// Which life of the fleet's data this is.
     pub epoch: Option<String>,
     /// Why the router follows nothing new, if it does not.
@@ -68,6 +70,8 @@ pub struct FleetPluginView {
     pub revision: u64,
     /// Routers that serve it; once it is rolled back, that serve the one before.
     pub serving: usize,
+    /// The generation that the router that looks is to serve now, by its step; 0: none; null: a command.
+    pub wanted: Option<u64>,
     /// What its rollout waits for, as a router sees it.
     pub waits_for: Option<String>,
 }

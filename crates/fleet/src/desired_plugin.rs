@@ -139,6 +139,9 @@ pub enum RolloutState {
 }
 
 impl RolloutState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Rolling, Self::Paused, Self::Done, Self::RolledBack];
+
     /// The name in JSON and for people.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -96,6 +96,7 @@ async fn watch(bucket: &kv::Store, pattern: &str) -> Result<kv::Watch, FleetStat
 async fn reconcile(store: &FleetStore, told: &watch::Sender<FleetSight>) -> Result<bool, FleetStateError> {
     let read = store.desired().await?;
     Ok(told.send_if_modified(|sight| {
+        sight.heard = Some(Instant::now());
         let is_new = sight.desired.as_ref() != Some(&read);
         if is_new {
             sight.desired = Some(read);
@@ -105,12 +106,16 @@ async fn reconcile(store: &FleetStore, told: &watch::Sender<FleetSight>) -> Resu
 }
 
 fn take_desired(store: &FleetStore, told: &watch::Sender<FleetSight>, entry: &kv::Entry) {
-    told.send_if_modified(|sight| sight.desired.as_mut().is_some_and(|set| store.take(set, entry)));
+    told.send_if_modified(|sight| {
+        sight.heard = Some(Instant::now());
+        sight.desired.as_mut().is_some_and(|set| store.take(set, entry))
+    });
 }
 
 fn take_live(store: &FleetStore, told: &watch::Sender<FleetSight>, entry: &kv::Entry) {
     let Some(router) = store.within(&entry.key).map(str::to_owned) else { return };
     told.send_modify(|sight| {
+        sight.heard = Some(Instant::now());
         let presence = serde_json::from_slice::<RouterPresence>(&entry.value).ok();
         match presence.filter(|_| entry.operation == Operation::Put) {
             Some(presence) => {

@@ -21,6 +21,8 @@ pub mod presence;
 pub mod wanted_versions;
 mod step_side;
 pub mod gates;
+pub mod exchange_counts;
+pub mod message_number;
 pub mod loads;
 pub mod connection;
 pub mod load_exchange;

@@ -2,6 +2,7 @@
 //! again a moment later.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::{Message, Subscriber};
@@ -9,6 +10,7 @@ use futures_util::StreamExt;
 use tokio::time::MissedTickBehavior;
 
 use crate::connection::FleetConnection;
+use crate::exchange_counts::{ExchangeCounts, MessageOutcome};
 use crate::fleet_state_error::FleetStateError;
 use crate::key_part::KeyPart;
 use crate::loads::{LOAD_INTERVAL, LoadMessage, LoadsElsewhere};
@@ -30,6 +32,8 @@ pub struct LoadExchange {
     pub router: KeyPart,
     /// A random name of this process.
     pub life: u64,
+    /// What became of messages.
+    pub counts: Arc<ExchangeCounts>,
 }
 
 impl LoadExchange {
@@ -61,8 +65,11 @@ impl LoadExchange {
                     self.hear(&mut loads, &prefix, &message, began);
                 }
                 _ = tick.tick() => {
-                    number += 1;
-                    self.say(&prefix, LoadMessage { life: self.life, number, in_flight: own() }).await;
+                    let message = LoadMessage { life: self.life, number: number + 1, in_flight: own() };
+                    let is_said = self.say(&prefix, message).await;
+                    number += u64::from(is_said);
+                    let outcome = if is_said { MessageOutcome::Sent } else { MessageOutcome::Unsent };
+                    self.counts.add(outcome, 1);
                     told(loads.sums(began.elapsed()).as_ref());
                 }
             }
@@ -78,25 +85,30 @@ impl LoadExchange {
         let router = message.subject.strip_prefix(prefix).filter(|router| *router != self.router.as_str());
         let Some(router) = router else { return };
         match serde_json::from_slice(&message.payload) {
-            Ok(said) => loads.hear(router, said, began.elapsed()),
-            Err(error) => tracing::debug!(router, %error, "a load of another router cannot be understood"),
+            Ok(said) => loads.hear(router, said, began.elapsed(), &self.counts),
+            Err(error) => {
+                self.counts.add(MessageOutcome::Malformed, 1);
+                tracing::debug!(router, %error, "a load of another router cannot be understood");
+            }
         }
     }
 
-    async fn say(&self, prefix: &str, message: LoadMessage) {
+    /// True if it was said.
+    async fn say(&self, prefix: &str, message: LoadMessage) -> bool {
         // What is said while the connection is away would be sent much later.
         if self.connection.check().is_err() {
-            return;
+            return false;
         }
         // A map of numbers has a text.
         let text = serde_json::to_vec(&message).unwrap_or_default();
         if text.len() > MAX_MESSAGE_BYTES {
             tracing::debug!(bytes = text.len(), "the loads are too many to be said");
-            return;
+            return false;
         }
         let said = self.connection.client().publish(format!("{prefix}{}", self.router), text.into()).await;
-        if let Err(error) = said {
+        if let Err(error) = &said {
             tracing::debug!(%error, "loads could not be said");
         }
+        said.is_ok()
     }
 }

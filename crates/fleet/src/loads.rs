@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::exchange_counts::ExchangeCounts;
+use crate::message_number::MessageNumber;
+
 /// Time between two messages of a router: five a second.
 pub const LOAD_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -22,6 +25,12 @@ pub struct LoadMessage {
     pub in_flight: BTreeMap<String, u32>,
 }
 
+impl LoadMessage {
+    fn which(&self) -> MessageNumber {
+        MessageNumber { life: self.life, number: self.number }
+    }
+}
+
 /// What each other router said last.
 #[derive(Debug, Default)]
 pub struct LoadsElsewhere {
@@ -37,12 +46,11 @@ struct LastLoad {
 impl LoadsElsewhere {
     /// Takes what a router says; what came late is ignored. `now` is the time since some moment of this
     /// process, as everywhere here.
-    pub fn hear(&mut self, router: &str, message: LoadMessage, now: Duration) {
-        let known = self.routers.get(router).filter(|known| known.message.life == message.life);
-        if known.is_some_and(|known| known.message.number >= message.number) {
-            return;
+    pub fn hear(&mut self, router: &str, message: LoadMessage, now: Duration, counts: &ExchangeCounts) {
+        let last = self.routers.get(router).map(|last| last.message.which());
+        if message.which().count_after(last, counts) {
+            self.routers.insert(router.to_owned(), LastLoad { message, heard: now });
         }
-        self.routers.insert(router.to_owned(), LastLoad { message, heard: now });
     }
 
     /// Requests in flight to each worker from the others together; `None` if none of them is heard. Forgets
@@ -77,10 +85,10 @@ mod tests {
 
     #[test]
     fn loads_are_summed_until_a_router_is_silent_for_three_intervals() {
-        let mut loads = LoadsElsewhere::default();
+        let (mut loads, counts) = (LoadsElsewhere::default(), ExchangeCounts::default());
         assert!(loads.sums(ms(0)).is_none(), "nobody is heard");
-        loads.hear("a", message(1, 1, &[("w1", 2), ("w2", 1)]), ms(0));
-        loads.hear("b", message(1, 1, &[("w1", 3)]), ms(100));
+        loads.hear("a", message(1, 1, &[("w1", 2), ("w2", 1)]), ms(0), &counts);
+        loads.hear("b", message(1, 1, &[("w1", 3)]), ms(100), &counts);
         let sums = loads.sums(ms(600)).unwrap();
         assert_eq!((sums.get("w1"), sums.get("w2"), sums.get("w3")), (Some(&5), Some(&1), None));
         assert_eq!(loads.sums(ms(601)).unwrap().get("w1"), Some(&3), "a is silent");
@@ -89,9 +97,9 @@ mod tests {
 
     #[test]
     fn what_comes_late_is_ignored_and_a_restart_begins_anew() {
-        let mut loads = LoadsElsewhere::default();
+        let (mut loads, counts) = (LoadsElsewhere::default(), ExchangeCounts::default());
         let mut load = |life, number, count| {
-            loads.hear("a", message(life, number, &[("w", count)]), ms(0));
+            loads.hear("a", message(life, number, &[("w", count)]), ms(0), &counts);
             loads.sums(ms(1)).unwrap().get("w").copied()
         };
         assert_eq!(load(1, 5, 7), Some(7));

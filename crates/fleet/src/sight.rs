@@ -25,6 +25,8 @@ pub struct FleetSight {
     pub desired: Option<DesiredSet>,
     /// Who was heard of lately.
     pub live: BTreeMap<String, HeardPresence>,
+    /// When NATS last said something.
+    pub heard: Option<Instant>,
     /// What went wrong last, while it does.
     pub fault: Option<String>,
 }

@@ -151,7 +151,7 @@ impl RunningRouter {
                 let state_dir = config.state_dir.clone();
                 let backends = Arc::clone(proxy.backends());
                 let parts = FleetParts { settings, manager, switch, backends, state_dir, data, admin };
-                Box::pin(fleet::start(parts, &board_of_fleet, &stop_operations)).await?
+                Box::pin(fleet::start(parts, &board_of_fleet, &metrics, &stop_operations)).await?
             }
             None => Vec::new(),
         };

@@ -15,7 +15,8 @@ use crate::fleet::last_word::LastWord;
 use crate::fleet::rollout_steps;
 use crate::fleet::rollout_steps::RolloutSteps;
 use crate::fleet::version_loader::{OwnedWanted, VersionLoader};
-use sgl_fleet::desired_set::{DesiredSet, Epoch};
+use crate::fleet::write_back::write_back;
+use sgl_fleet::desired_set::DesiredSet;
 use sgl_fleet::gates::GateOf;
 use sgl_fleet::marks::MarkVerdict;
 use sgl_fleet::membership;
@@ -229,7 +230,7 @@ impl FleetMember {
                 under_way.is_in_epoch = true;
                 tracing::warn!("an operator has this router write down for the fleet what it serves");
                 let (store, last) = (self.store.clone(), self.followed.desired());
-                jobs.spawn(async move { Done::Epoch(Box::pin(restore(&store, last)).await) });
+                jobs.spawn(async move { Done::Epoch(Box::pin(write_back(&store, last)).await) });
             }
             MarkVerdict::Begin | MarkVerdict::Restore => {}
         }
@@ -272,6 +273,7 @@ impl FleetMember {
                 let serves = held.serving.as_ref().filter(|version| version.is(&plugin.target));
                 let serves = serves.map_or(0, |version| version.target.generation);
                 let wanted = wanted(plugin, is_in, serves);
+                held.wanted = wanted.serve.map_or(0, |target| target.generation);
                 let wanted = OwnedWanted { serve: wanted.serve.cloned(), prepare: wanted.prepare.cloned() };
                 if !wanted.is_met_by(held) {
                     under_way.plugins.insert(name.clone());
@@ -362,8 +364,9 @@ impl FleetMember {
         view.fault = seen.fault.as_deref().map(shown);
         for plugin in &mut view.plugins {
             plugin.waits_for = self.steps.waits_for(&plugin.name);
+            plugin.wanted = self.held.get(&plugin.name).map(|held| held.wanted);
         }
-        self.board.show(view);
+        self.board.show(view, seen.heard);
     }
 
     /// Keeps how far it has come, if there is a state directory.
@@ -381,16 +384,4 @@ impl FleetMember {
             tracing::error!(%error, "a restart would not know how far the fleet was followed");
         }
     }
-}
-
-/// Writes the last good state of this router for all, then has them follow it.
-async fn restore(store: &FleetStore, last: DesiredSet) -> Result<(), FleetStateError> {
-    for (name, revised) in last.plugins {
-        let key = KeyPart::parse("plugin", &name)?;
-        store.change(&key, |_| Ok(Some(revised.plugin.clone()))).await?;
-    }
-    store
-        .replace_epoch(|epoch| Epoch { from: None, ..epoch.unwrap_or_else(|| Epoch::new(Vec::new(), None)) })
-        .await?;
-    Ok(())
 }

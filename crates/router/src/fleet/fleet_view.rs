@@ -11,6 +11,7 @@ pub(crate) fn view(fleet: &str, desired: &DesiredSet, live: &[RouterPresence]) -
         name: fleet.to_owned(),
         router: None,
         connected: true,
+        heard_ms: None,
         epoch: desired.epoch.as_ref().map(|epoch| epoch.id.clone()),
         holding: None,
         fault: None,
@@ -46,6 +47,7 @@ fn plugin_view(
         before: stable.as_ref().map(|stable| stable.generation),
         revision: *revision,
         serving: health.filter(|health| health.serving == serves).count(),
+        wanted: None,
         waits_for: None,
     }
 }

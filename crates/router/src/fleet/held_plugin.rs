@@ -27,6 +27,8 @@ impl HeldVersion {
 /// What a router holds of one plugin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct HeldPlugin {
+    /// The fleet's generation that the router is to serve, as far as it follows; 0 = none.
+    pub(crate) wanted: u64,
     /// What it gave the router to serve.
     pub(crate) serving: Option<HeldVersion>,
     /// What that replaced.

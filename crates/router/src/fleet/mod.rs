@@ -15,6 +15,8 @@ mod kept_fleet;
 mod version_loader;
 mod rollout_steps;
 mod last_word;
+mod write_back;
+mod fleet_metrics;
 mod fleet_member;
 mod shared_loads;
 mod start;

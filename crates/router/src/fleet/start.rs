@@ -12,14 +12,17 @@ use tokio_util::sync::CancellationToken;
 use crate::config::fleet_section::FleetSettings;
 use crate::fleet::fleet_board::FleetBoard;
 use crate::fleet::fleet_member::FleetMember;
+use crate::fleet::fleet_metrics;
 use crate::fleet::held_plugin::HeldPlugin;
 use crate::fleet::kept_fleet::{FollowedState, KeptFleet};
 use crate::fleet::rollout_steps::RolloutSteps;
 use crate::fleet::shared_loads::share;
 use crate::fleet::version_loader::VersionLoader;
 use crate::manage::{PluginManager, PolicySwitch};
+use crate::metrics::Metrics;
 use crate::proxy::Backends;
 use sgl_fleet::connection::{ConnectionSettings, FleetConnection};
+use sgl_fleet::exchange_counts::ExchangeCounts;
 use sgl_fleet::follow::follow;
 use sgl_fleet::load_exchange::LoadExchange;
 use sgl_fleet::sight::FleetSight;
@@ -57,6 +60,7 @@ pub(crate) struct FleetParts {
 pub(crate) async fn start(
     parts: FleetParts,
     board: &FleetBoard,
+    metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<Vec<JoinHandle<()>>, FleetStateError> {
     let FleetParts { settings, manager, switch, backends, state_dir, data, admin } = parts;
@@ -76,11 +80,14 @@ pub(crate) async fn start(
         tracing::warn!(fleet, "without --state-dir a restart does not know how far the fleet was followed");
     }
     let life = fastrand::u64(..);
+    let counts = Arc::<ExchangeCounts>::default();
+    fleet_metrics::register(board, Arc::clone(&counts), metrics);
     let exchange = LoadExchange {
         connection: connection.clone(),
         fleet: store.fleet().clone(),
         router: router.clone(),
         life,
+        counts,
     };
     let sharing = tokio::spawn(share(exchange, backends, stop.clone()));
     let member = FleetMember {
@@ -126,7 +133,8 @@ fn read(kept: Option<&KeptFleet>, fleet: &str) -> FollowedState {
 fn held_again(followed: &FollowedState, manager: &PluginManager) -> BTreeMap<String, HeldPlugin> {
     let again = followed.serving.iter().filter_map(|(name, kept)| {
         let serving = kept.again(&manager.serving(name)?)?;
-        Some((name.clone(), HeldPlugin { serving: Some(serving), ..HeldPlugin::default() }))
+        let wanted = serving.target.generation;
+        Some((name.clone(), HeldPlugin { wanted, serving: Some(serving), ..HeldPlugin::default() }))
     });
     again.collect()
 }

@@ -275,6 +275,40 @@ metrics! {
 }
 
 metrics! {
+    /// The fleet that the router is one of.
+    FLEET_METRICS "sgl_router":
+
+    FLEET_CONNECTED = Gauge "fleet_connected" ["fleet"]
+        "Whether NATS is reached: 0 or 1";
+    FLEET_AGE = Gauge "fleet_age_seconds" ["fleet"]
+        "Time since NATS last said something of the fleet; +Inf if never";
+    FLEET_HOLDING = Gauge "fleet_holding" ["fleet"]
+        "Whether the router follows nothing because the fleet's state went back or is another: 0 or 1";
+    FLEET_ROUTERS = Gauge "fleet_routers" ["fleet"]
+        "Routers that are heard of, with this one";
+    FLEET_NEWEST_GENERATION = Gauge "fleet_newest_generation" ["fleet", "plugin"]
+        "The newest generation that was pushed to the fleet";
+    FLEET_WANTED_GENERATION = Gauge "fleet_wanted_generation" ["fleet", "plugin"]
+        "The fleet's generation that this router is to serve now, by its step; 0: none";
+    FLEET_SERVING_GENERATION = Gauge "fleet_serving_generation" ["fleet", "plugin"]
+        "The fleet's generation that this router serves; 0: none";
+    FLEET_DIVERGED = Gauge "fleet_diverged" ["fleet", "plugin"]
+        "Whether this router serves something that it was given alone: 0 or 1";
+    FLEET_ROLLOUT_STATE = Gauge "fleet_rollout_state" ["fleet", "plugin", "state"]
+        "The state of the newest generation: 1 for what it is, 0 for the others";
+    FLEET_ROLLOUT_PERCENT = Gauge "fleet_rollout_percent" ["fleet", "plugin"]
+        "Percent of the routers that are to serve the newest generation now";
+    FLEET_ROLLBACKS = Counter "fleet_rollbacks" ["fleet", "plugin"]
+        "Generations that were rolled back in the fleet while this router looked";
+    FLEET_OPEN_BREAKERS = Gauge "fleet_open_breakers" ["fleet", "plugin"]
+        "Routers that are heard of whose breaker keeps the plugin out of the path";
+    FLEET_FAILED_ROUTERS = Gauge "fleet_failed_routers" ["fleet", "plugin"]
+        "Routers that are heard of at which a generation did not work";
+    FLEET_MESSAGES = Counter "fleet_messages" ["fleet", "kind", "outcome"]
+        "Messages between routers, by what became of them";
+}
+
+metrics! {
     /// Certificates of the router.
     TLS_METRICS "sgl_router":
 
@@ -287,10 +321,11 @@ metrics! {
 }
 
 /// All of them, as the documents show them: the heading of a table, and its metrics.
-pub const TABLES: [(&str, &[Metric]); 8] = [
+pub const TABLES: [(&str, &[Metric]); 9] = [
     ("Requests", REQUEST_METRICS),
     ("Workers", WORKER_METRICS),
     ("Sources of workers", SOURCE_METRICS),
+    ("Fleets", FLEET_METRICS),
     ("TLS", TLS_METRICS),
     ("Policies in use", POLICY_METRICS),
     ("Plugins", PLUGIN_METRICS),

@@ -5,5 +5,6 @@ mod member;
 
 mod faults;
 mod loads;
+mod metrics;
 mod operators;
 mod rollouts;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sgl_fleet::connection::{ConnectionSettings, FleetAddress, FleetConnection};
 use sgl_testkit::client::{call, get};
 use sgl_testkit::nats_server::NatsServer;
 use sgl_testkit::process::{Process, command, output, stderr, stdout};
@@ -65,6 +66,19 @@ impl Member {
         own["plugins"].as_array().and_then(|plugins| plugins.first()).cloned().unwrap_or_default()
     }
 
+    /// A number of its metrics: of the sample that begins like this, name and labels; `None` if there is none.
+    pub(crate) async fn number(&self, sample: &str) -> Option<f64> {
+        let page = call(self.process.metrics, get("/metrics")).await.text();
+        let line =
+            page.lines().find(|line| line.strip_prefix(sample).is_some_and(|rest| rest.starts_with(' ')));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+    }
+
+    /// Waits until a number of its metrics is what it should be.
+    pub(crate) async fn shows(&self, sample: &str, is_right: impl Fn(f64) -> bool) {
+        within(sample, async || self.number(sample).await.is_some_and(&is_right)).await;
+    }
+
     /// Waits until it serves this generation of `p`.
     pub(crate) async fn serves(&self, generation: u64) {
         within("it serves it", async || self.own().await["serving"] == generation).await;
@@ -84,6 +98,17 @@ pub(crate) async fn within(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
         assert!(began.elapsed() < LIMIT, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Publishes something on a plain subject, as anybody may who reaches NATS.
+pub(crate) async fn publish(url: &str, subject: &str, payload: impl Into<Vec<u8>>) {
+    let address = FleetAddress::parse(url).expect("an address");
+    let settings =
+        ConnectionSettings { address, credentials: None, authorities: Vec::new(), name: String::new() };
+    let connection = FleetConnection::now(&settings).await.expect("it is there");
+    let client = connection.client();
+    client.publish(subject.to_owned(), payload.into().into()).await.expect("a message");
+    client.flush().await.expect("it is sent");
 }
 
 /// Runs `fleet`; gives exit code, standard output and standard error.
