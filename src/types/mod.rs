@@ -9,6 +9,7 @@ pub(crate) mod future;
 pub(crate) mod hash;
 pub(crate) mod json_pointer;
 mod prefix_hashes;
+mod prefix_rule;
 mod token_chain;
 pub mod hex;
 pub(crate) mod shard;
@@ -20,6 +21,7 @@ pub use crate::types::bounded_lines::{BoundedLine, BoundedLines, SkippedLine, Sk
 pub use crate::types::future::BoxFuture;
 pub use crate::types::json_pointer::JsonPointer;
 pub use crate::types::prefix_hashes::{PrefixBlocks, PrefixHasher, PrefixSeed, hash_of};
+pub use crate::types::prefix_rule::prefix_rule;
 pub use crate::types::shard::{Local, Sharded};
 pub use crate::types::shown::{in_full, printable, printable_lines, shown, shown_number, shown_path};
 pub use crate::types::token_chain::TokenChain;

@@ -33,6 +33,7 @@ mod plugin_view;
 mod pushed;
 mod policy_view;
 mod progress_line;
+mod local_header;
 mod signature_header;
 mod request_record;
 mod record_lines;
@@ -49,6 +50,7 @@ pub use crate::finished_session::FinishedSession;
 pub use crate::fleet_view::{
     FleetAnswer, FleetPluginView, FleetRouterPluginView, FleetRouterView, FleetView,
 };
+pub use crate::local_header::LOCAL_HEADER;
 pub use crate::plugin_view::{PluginList, PluginSummary, PluginView, UnreportedInput, failures};
 pub use crate::policy_view::{
     PolicyChoice, PolicyKind, PolicyList, PolicySummary, PolicyTrialView, PolicyView, TrialCounts,

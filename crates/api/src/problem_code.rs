@@ -14,3 +14,6 @@ pub const UNAUTHORIZED: &str = "unauthorized";
 
 /// There is no policy of that name.
 pub const POLICY_NOT_FOUND: &str = "policy_not_found";
+
+/// The plugin is what the router's fleet serves: it is changed for all, or with a header for this router alone.
+pub const OF_FLEET: &str = "plugin_of_fleet";

@@ -36,18 +36,20 @@ pub(crate) struct Buckets {
 }
 
 impl Buckets {
-    /// Opens both; makes those that there are not, with one replica. Who wants more makes them beforehand.
+    /// Opens both; makes those that there are not, with as many replicas as the connection says.
     pub(crate) async fn open(connection: &FleetConnection) -> Result<Self, FleetStateError> {
         let desired = kv::Config {
             bucket: DESIRED_BUCKET.to_owned(),
             description: "what fleets of sgl-router are to serve".to_owned(),
             history: HISTORY,
+            num_replicas: connection.replicas(),
             ..kv::Config::default()
         };
         let live = kv::Config {
             bucket: LIVE_BUCKET.to_owned(),
             description: "which routers of fleets of sgl-router live".to_owned(),
             history: 1,
+            num_replicas: connection.replicas(),
             max_age: SILENCE,
             storage: StorageType::Memory,
             ..kv::Config::default()
@@ -81,6 +83,7 @@ pub(crate) async fn module_store(connection: &FleetConnection) -> Result<ObjectS
     let config = object_store::Config {
         bucket: MODULE_BUCKET.to_owned(),
         description: Some("modules of fleets of sgl-router".to_owned()),
+        num_replicas: connection.replicas(),
         ..object_store::Config::default()
     };
     let made = limited("making the store of modules", context.create_object_store(config)).await?;

@@ -17,12 +17,14 @@ pub enum MessageOutcome {
     Late,
     /// It could not be understood, or was too large, and was left out.
     Malformed,
+    /// Another router's says something that means another thing here, and was left out.
+    Foreign,
 }
 
 impl MessageOutcome {
     /// All of them, as they are numbered.
-    pub const ALL: [Self; 6] =
-        [Self::Sent, Self::Unsent, Self::Received, Self::Missed, Self::Late, Self::Malformed];
+    pub const ALL: [Self; 7] =
+        [Self::Sent, Self::Unsent, Self::Received, Self::Missed, Self::Late, Self::Malformed, Self::Foreign];
 
     /// As labels of metrics say it.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +35,7 @@ impl MessageOutcome {
             Self::Missed => "missed",
             Self::Late => "late",
             Self::Malformed => "malformed",
+            Self::Foreign => "foreign",
         }
     }
 }
@@ -66,6 +69,6 @@ mod tests {
         for (count, outcome) in (1..).zip(MessageOutcome::ALL) {
             counts.add(outcome, count);
         }
-        assert_eq!(MessageOutcome::ALL.map(|outcome| counts.total(outcome)), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(MessageOutcome::ALL.map(|outcome| counts.total(outcome)), [1, 2, 3, 4, 5, 6, 7]);
     }
 }

@@ -1,6 +1,7 @@
 //! Why something of a fleet failed.
 
 use std::error::Error;
+use std::path::Path;
 
 /// Why something of a fleet failed. What a router serves is never harmed by one.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,14 @@ pub enum FleetStateError {
     Address {
         /// What was given, without passwords.
         found: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file that goes with the address cannot be used.
+    #[error("{file}: {reason}")]
+    File {
+        /// The file.
+        file: String,
         /// What is wrong.
         reason: String,
     },
@@ -95,6 +104,11 @@ pub enum FleetStateError {
 }
 
 impl FleetStateError {
+    /// Of a file, for this reason.
+    pub(crate) fn file(file: &Path, reason: impl ToString) -> Self {
+        Self::File { file: file.display().to_string(), reason: reason.to_string() }
+    }
+
     /// An error of the server's, or of the way there.
     pub(crate) fn server(what: &'static str) -> impl FnOnce(async_nats::Error) -> Self {
         move |source| Self::Server { what, source }

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use crate::buckets::limited;
+use crate::connection::LinkState;
 use crate::fleet_state_error::FleetStateError;
 use crate::presence::RouterPresence;
 use crate::sight::{FleetSight, HeardPresence};
@@ -31,8 +32,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub async fn follow(store: &FleetStore, told: &watch::Sender<FleetSight>) {
     let mut link = store.connection().link();
     loop {
-        // The sender lives as long as the connection.
-        let _ = link.wait_for(|link| link.is_up).await;
+        wait_for_link(&mut link, told).await;
         told.send_modify(|sight| sight.is_up = true);
         // Boxed: watches are large.
         let failed = Box::pin(session(store, told)).await.err();
@@ -43,6 +43,30 @@ pub async fn follow(store: &FleetStore, told: &watch::Sender<FleetSight>) {
             tokio::time::sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
         }
         told.send_modify(|sight| (sight.is_up, sight.fault) = (is_up, failed));
+    }
+}
+
+/// Until there is a connection; tells why there is none.
+async fn wait_for_link(link: &mut watch::Receiver<LinkState>, told: &watch::Sender<FleetSight>) {
+    loop {
+        let state = link.borrow_and_update().clone();
+        if state.is_up {
+            return;
+        }
+        told.send_if_modified(|sight| {
+            let is_new = state.fault.is_some() && sight.fault != state.fault;
+            if is_new {
+                sight.fault.clone_from(&state.fault);
+            }
+            is_new
+        });
+        tokio::select! {
+            // The sender lives as long as the connection.
+            _ = link.changed() => {}
+            () = tokio::time::sleep(TICK) => {
+                told.send_if_modified(FleetSight::forget_silent);
+            }
+        }
     }
 }
 

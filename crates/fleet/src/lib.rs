@@ -1,10 +1,10 @@
-//! What the routers of a fleet share: which plugins they are to serve, who lives, and what each has in
-//! flight. Nobody leads.
+//! What the routers of a fleet share: which plugins they are to serve, who lives, what each has in
+//! flight, and which prompts it sent where. Nobody leads.
 //!
 //! ```text
 //! operators ─ compare and swap ─▶ sgl-desired ─ watched, and read every 10 s ─▶ every router
 //! every router ─ puts its own key ─▶ sgl-live ────────────────────────────────▶ every router
-//! every router ─ plain subject, 5 times a second ─▶ loads ────────────────────▶ every router
+//! every router ─ plain subjects, 5 times a second ─▶ loads, prompts sent ──────▶ every router
 //! ```
 //!
 //! Who is in a step of a rollout each router works out by itself ([`membership`]); a step is advanced by
@@ -24,8 +24,14 @@ pub mod gates;
 pub mod exchange_counts;
 pub mod message_number;
 pub mod loads;
+pub mod fleet_address;
+pub mod access;
+pub mod tls_files;
+pub mod given_access;
 pub mod connection;
 pub mod load_exchange;
+pub mod prefix_message;
+pub mod prefix_exchange;
 pub mod buckets;
 pub mod modules;
 pub mod store;

@@ -11,6 +11,7 @@ pub mod modules;
 
 mod fetched_program;
 pub mod nats_server;
+pub mod nats_cluster;
 
 pub mod waits;
 pub mod fleets;

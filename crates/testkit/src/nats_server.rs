@@ -21,6 +21,7 @@ pub struct NatsServer {
     /// Where it listens, over restarts too.
     pub address: SocketAddr,
     dir: tempfile::TempDir,
+    more: String,
 }
 
 /// The program: that of the machine, or else of the package. `None` where it cannot be had, which is told, and
@@ -44,18 +45,26 @@ pub fn nats_program() -> Option<PathBuf> {
 impl NatsServer {
     /// A server; `None` where it cannot be had.
     pub fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// A server with these lines more in its configuration.
+    pub fn start_with(more: &str) -> Option<Self> {
         let program = nats_program()?;
         let dir = tempfile::tempdir().expect("a directory");
-        // Taken and let go: the server is to be found there again after a restart.
-        let address =
-            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-        let child = spawn(&program, dir.path(), address);
-        Some(Self { child, address, dir })
+        let (address, more) = (free_address(), more.to_owned());
+        let child = spawn(&program, dir.path(), address, &more);
+        Some(Self { child, address, dir, more })
     }
 
     /// What clients are told.
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL, and until it is gone.
@@ -66,7 +75,7 @@ impl NatsServer {
 
     /// Starts it again where it was, with what it kept.
     pub fn start_again(&mut self) {
-        self.child = spawn(&nats_program().expect("it was there"), self.dir.path(), self.address);
+        self.child = spawn(&nats_program().expect("it was there"), self.dir.path(), self.address, &self.more);
     }
 
     /// Removes what it kept; it must have been killed.
@@ -124,11 +133,16 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-fn spawn(program: &Path, dir: &Path, address: SocketAddr) -> Child {
+/// Taken and let go: a server is to be found there again after a restart.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
+}
+
+fn spawn(program: &Path, dir: &Path, address: SocketAddr, more: &str) -> Child {
     let config = dir.join("nats.conf");
     // What was acknowledged is on the disk: kill -9 must lose nothing.
     let text = format!(
-        "listen: \"{address}\"\njetstream {{ store_dir: {:?}, sync_interval: always }}\n",
+        "listen: \"{address}\"\njetstream {{ store_dir: {:?}, sync_interval: always }}\n{more}\n",
         dir.to_str().expect("UTF-8")
     );
     std::fs::write(&config, text).expect("a file");

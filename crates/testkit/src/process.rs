@@ -67,6 +67,8 @@ pub struct Process {
     pub data: SocketAddr,
     /// Where operators connect.
     pub admin: SocketAddr,
+    /// Where Prometheus connects.
+    pub metrics: SocketAddr,
     log: mpsc::UnboundedReceiver<String>,
 }
 
@@ -105,7 +107,7 @@ impl Process {
         command.args(free.flatten());
         let (send, log) = mpsc::unbounded_channel();
         let child = command.spawn().expect("the binary");
-        let mut process = Self { child, data: nowhere, admin: nowhere, log };
+        let mut process = Self { child, data: nowhere, admin: nowhere, metrics: nowhere, log };
         let lines = BufReader::new(process.child.stderr.take().expect("piped")).lines();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
         let lines = process.lines_until("\"serving\"").await;
@@ -113,6 +115,7 @@ impl Process {
         let address =
             |key: &str| entry["fields"][key].as_str().expect("an address").parse().expect("an address");
         (process.data, process.admin) = (address("clients"), address("admin"));
+        process.metrics = address("metrics");
         (process, lines)
     }
 

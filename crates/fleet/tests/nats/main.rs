@@ -8,8 +8,9 @@ mod writes;
 
 use serde_json::Map;
 use sgl_fleet::KeyPart;
-use sgl_fleet::connection::{ConnectionSettings, FleetAddress, FleetConnection};
+use sgl_fleet::connection::{ConnectionSettings, FleetConnection};
 use sgl_fleet::desired_plugin::{DesiredPlugin, ModulePlace, PluginTarget, StepPlan};
+use sgl_fleet::fleet_address::FleetAddress;
 use sgl_fleet::store::FleetStore;
 
 fn key(name: &str) -> KeyPart {
@@ -17,12 +18,7 @@ fn key(name: &str) -> KeyPart {
 }
 
 fn settings(url: &str) -> ConnectionSettings {
-    ConnectionSettings {
-        address: FleetAddress::parse(url).unwrap(),
-        credentials: None,
-        authorities: Vec::new(),
-        name: "a test".to_owned(),
-    }
+    ConnectionSettings::new(FleetAddress::parse(url).unwrap(), "a test")
 }
 
 async fn store(url: &str) -> FleetStore {

@@ -16,7 +16,7 @@ use crate::admin::fleet as admin_fleet;
 use crate::admin::guard::Guard;
 use crate::admin::host_rule::HostRule;
 use crate::admin::kept_workers::KeptWorkers;
-use crate::admin::plugins::blindness;
+use crate::admin::plugins::{blindness, fleet_guard};
 use crate::admin::who::ChangeLog;
 use crate::admin::workers::Workers;
 use crate::admin::{
@@ -149,8 +149,8 @@ impl RunningRouter {
             Some(settings) => {
                 let (manager, switch) = (Arc::clone(&manager), Arc::clone(&switch));
                 let state_dir = config.state_dir.clone();
-                let backends = Arc::clone(proxy.backends());
-                let parts = FleetParts { settings, manager, switch, backends, state_dir, data, admin };
+                let proxy = Arc::clone(&proxy);
+                let parts = FleetParts { settings, manager, switch, proxy, state_dir, data, admin };
                 Box::pin(fleet::start(parts, &board_of_fleet, &metrics, &stop_operations)).await?
             }
             None => Vec::new(),
@@ -169,13 +169,16 @@ impl RunningRouter {
         let policies = policy::Policies { switch: Arc::clone(&switch), manager: Arc::clone(&manager) };
         let config_door = Arc::new(ConfigDoor::default());
         let aliases = Workers::new(Arc::clone(proxy.backends()), kept.clone());
+        let of_fleet = middleware::from_fn_with_state(board_of_fleet.clone(), fleet_guard::check);
+        let plugin_routes = plugins::routes(Arc::clone(&manager), Arc::clone(proxy.backends()));
+        let plugin_routes = plugin_routes.route_layer(of_fleet);
         let admin_routes = workers::routes(Arc::clone(proxy.backends()), kept)
             .merge(worker_aliases::routes(aliases))
             .merge(worker_sources::routes(board))
             .merge(admin_fleet::routes(board_of_fleet))
             .merge(fan_out::routes(Arc::clone(proxy.backends())))
             .merge(engine_metrics::routes(Arc::clone(proxy.backends())))
-            .merge(plugins::routes(Arc::clone(&manager), Arc::clone(proxy.backends())))
+            .merge(plugin_routes)
             .merge(decisions::routes(recorder))
             .merge(queue::routes(Arc::clone(&proxy)))
             .merge(sessions::routes(Arc::clone(&proxy)))

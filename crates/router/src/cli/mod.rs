@@ -5,6 +5,7 @@ mod flag_values;
 pub(crate) mod tls_flags;
 mod call_flags;
 mod registry_flags;
+mod fleet_access_flags;
 mod fleet_flags;
 mod registry_reading;
 mod watch_flags;

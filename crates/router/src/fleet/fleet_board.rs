@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn rollback_is_counted_once_and_not_where_it_is_what_is_seen_first() {
         let board = FleetBoard::default();
-        let mut shown = |generation, state| {
+        let shown = |generation, state| {
             board.show(view(generation, state), None);
             board.rollbacks()["p"]
         };

@@ -101,7 +101,7 @@ impl FleetMember {
                 () = tokio::time::sleep(wake.min(LOOK)) => {}
             }
             let seen = sight.borrow_and_update().clone();
-            self.tell_of_link(seen.is_up);
+            self.tell_of_link(&seen);
             self.look_for_double(&seen, said.first());
             self.retry(&mut failed_since, &under_way);
             self.act(&seen, &mut jobs, &mut under_way).await;
@@ -154,18 +154,20 @@ impl FleetMember {
         }
     }
 
-    fn tell_of_link(&mut self, is_up: bool) {
-        if self.is_up == Some(is_up) {
+    fn tell_of_link(&mut self, seen: &FleetSight) {
+        if self.is_up == Some(seen.is_up) {
             return;
         }
-        let fleet = self.store.fleet().as_str();
-        match is_up {
+        let (fleet, fault) = (self.store.fleet().as_str(), seen.fault.as_deref().map(shown));
+        match seen.is_up {
             true => tracing::info!(fleet, "NATS is reached"),
             // At the start it is reached a moment later.
-            false if self.is_up.is_none() => return,
-            false => tracing::warn!(fleet, "NATS is not reached: this router goes on with what it serves"),
+            false if self.is_up.is_none() && fault.is_none() => return,
+            false => {
+                tracing::warn!(fleet, fault, "NATS is not reached: this router goes on with what it serves");
+            }
         }
-        self.is_up = Some(is_up);
+        self.is_up = Some(seen.is_up);
     }
 
     /// Says once that another process has this router's name. What a process before a restart said may still be

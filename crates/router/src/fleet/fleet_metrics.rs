@@ -1,15 +1,35 @@
 //! The metrics of the fleet that the router is one of.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fleet::fleet_board::FleetBoard;
 use crate::metrics::{Families, Metric, Metrics, catalogue};
+use crate::proxy::sent_prefixes::SentPrefixes;
 use sgl_api::{FleetPluginView, FleetRouterPluginView, FleetView};
 use sgl_fleet::desired_plugin::RolloutState;
 use sgl_fleet::exchange_counts::{ExchangeCounts, MessageOutcome};
+use sgl_fleet::prefix_exchange::PrefixCounts;
 
-/// Registers what the board shows, and what became of messages about loads.
-pub(crate) fn register(board: &FleetBoard, loads: Arc<ExchangeCounts>, metrics: &Metrics) {
+/// What became of what routers tell each other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedCounts {
+    /// Of messages about loads.
+    pub(crate) loads: Arc<ExchangeCounts>,
+    /// Of messages about prompts.
+    pub(crate) prefix_messages: Arc<ExchangeCounts>,
+    /// Of prompts.
+    pub(crate) prefixes: Arc<PrefixCounts>,
+}
+
+/// Registers what the board shows, and what became of what routers tell each other; `sent` if they tell each other
+/// of prompts.
+pub(crate) fn register(
+    board: &FleetBoard,
+    counts: SharedCounts,
+    sent: Option<Arc<SentPrefixes>>,
+    metrics: &Metrics,
+) {
     let board = board.clone();
     metrics.register(move |families| {
         let Some(view) = board.view() else { return };
@@ -21,7 +41,11 @@ pub(crate) fn register(board: &FleetBoard, loads: Arc<ExchangeCounts>, metrics: 
         for (plugin, count) in board.rollbacks() {
             rollbacks.count(&[&view.name, &plugin], count);
         }
-        tell_messages(&view.name, "loads", &loads, families);
+        tell_messages(&view.name, "loads", &counts.loads, families);
+        if let Some(sent) = &sent {
+            tell_messages(&view.name, "prefixes", &counts.prefix_messages, families);
+            tell_prefixes(&view.name, &counts.prefixes, sent, families);
+        }
     });
 }
 
@@ -86,6 +110,17 @@ fn tell_messages(fleet: &str, kind: &str, counts: &ExchangeCounts, families: &mu
     for outcome in MessageOutcome::ALL {
         messages.count(&[fleet, kind, outcome.as_str()], counts.total(outcome));
     }
+}
+
+fn tell_prefixes(fleet: &str, counts: &PrefixCounts, sent: &SentPrefixes, families: &mut Families) {
+    let PrefixCounts { told, dropped, noted, ignored } = counts;
+    // Relaxed: sums.
+    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let prefixes = families.family(&catalogue::FLEET_PREFIXES);
+    prefixes.count(&[fleet, "told"], of(told));
+    prefixes.count(&[fleet, "dropped"], of(dropped) + sent.dropped());
+    prefixes.count(&[fleet, "noted"], of(noted));
+    prefixes.count(&[fleet, "ignored"], of(ignored));
 }
 
 fn flag(is_so: bool) -> f64 {

@@ -19,6 +19,8 @@ mod write_back;
 mod fleet_metrics;
 mod fleet_member;
 mod shared_loads;
+mod shared_prefixes;
+mod sharing;
 mod start;
 
 pub(crate) use crate::fleet::fleet_board::FleetBoard;

@@ -12,19 +12,16 @@ use tokio_util::sync::CancellationToken;
 use crate::config::fleet_section::FleetSettings;
 use crate::fleet::fleet_board::FleetBoard;
 use crate::fleet::fleet_member::FleetMember;
-use crate::fleet::fleet_metrics;
 use crate::fleet::held_plugin::HeldPlugin;
 use crate::fleet::kept_fleet::{FollowedState, KeptFleet};
 use crate::fleet::rollout_steps::RolloutSteps;
-use crate::fleet::shared_loads::share;
+use crate::fleet::sharing::Sharing;
 use crate::fleet::version_loader::VersionLoader;
 use crate::manage::{PluginManager, PolicySwitch};
 use crate::metrics::Metrics;
-use crate::proxy::Backends;
+use crate::proxy::DataPlane;
 use sgl_fleet::connection::{ConnectionSettings, FleetConnection};
-use sgl_fleet::exchange_counts::ExchangeCounts;
 use sgl_fleet::follow::follow;
-use sgl_fleet::load_exchange::LoadExchange;
 use sgl_fleet::sight::FleetSight;
 use sgl_fleet::store::FleetStore;
 use sgl_fleet::{FleetStateError, KeyPart};
@@ -38,8 +35,8 @@ pub(crate) struct FleetParts {
     pub(crate) manager: Arc<PluginManager>,
     /// What changes the policy.
     pub(crate) switch: Arc<PolicySwitch>,
-    /// The workers.
-    pub(crate) backends: Arc<Backends>,
+    /// The workers, and what is sent to them.
+    pub(crate) proxy: Arc<DataPlane>,
     /// Where it is kept how far the fleet was followed.
     pub(crate) state_dir: Option<PathBuf>,
     /// Where clients connect: names the router, if nobody else does.
@@ -63,7 +60,7 @@ pub(crate) async fn start(
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<Vec<JoinHandle<()>>, FleetStateError> {
-    let FleetParts { settings, manager, switch, backends, state_dir, data, admin } = parts;
+    let FleetParts { settings, manager, switch, proxy, state_dir, data, admin } = parts;
     let router = match settings.router {
         Some(router) => router,
         None => own_name(data)?,
@@ -80,16 +77,14 @@ pub(crate) async fn start(
         tracing::warn!(fleet, "without --state-dir a restart does not know how far the fleet was followed");
     }
     let life = fastrand::u64(..);
-    let counts = Arc::<ExchangeCounts>::default();
-    fleet_metrics::register(board, Arc::clone(&counts), metrics);
-    let exchange = LoadExchange {
+    let sharing = Sharing {
         connection: connection.clone(),
         fleet: store.fleet().clone(),
         router: router.clone(),
         life,
-        counts,
+        prefix_bytes_per_sec: settings.prefix_bytes_per_sec,
     };
-    let sharing = tokio::spawn(share(exchange, backends, stop.clone()));
+    let mut tasks = sharing.start(&proxy, board, metrics, stop);
     let member = FleetMember {
         store: store.clone(),
         router,
@@ -114,7 +109,8 @@ pub(crate) async fn start(
             () = follow(&store, &told) => {}
         }
     });
-    Ok(vec![following, sharing, tokio::spawn(member.run(sight, stop.clone()))])
+    tasks.extend([following, tokio::spawn(member.run(sight, stop.clone()))]);
+    Ok(tasks)
 }
 
 fn read(kept: Option<&KeptFleet>, fleet: &str) -> FollowedState {

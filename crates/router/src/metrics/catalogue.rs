@@ -306,6 +306,8 @@ metrics! {
         "Routers that are heard of at which a generation did not work";
     FLEET_MESSAGES = Counter "fleet_messages" ["fleet", "kind", "outcome"]
         "Messages between routers, by what became of them";
+    FLEET_PREFIXES = Counter "fleet_prefixes" ["fleet", "outcome"]
+        "Prompts at workers that routers tell each other of, by what became of them";
 }
 
 metrics! {

@@ -189,8 +189,12 @@ pub(crate) fn note_prefix(
     let Some(hashes) = info.prefix_hashes.filter(|_| proxy.request_needs(policy).prefix_match) else {
         return;
     };
+    let shared = proxy.sent_prefixes();
     for index in chosen.prefill.into_iter().chain([chosen.decode]) {
         table.sent(index, hashes, info.learnt_block_tokens);
+        if let (Some(shared), Some(worker)) = (shared, table.get(index)) {
+            shared.put(worker, hashes);
+        }
     }
 }
 

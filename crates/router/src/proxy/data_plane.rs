@@ -14,6 +14,7 @@ use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::response_homes::ResponseHomes;
+use crate::proxy::sent_prefixes::SentPrefixes;
 use crate::proxy::source_reports::{SourceReport, SourceReports};
 use crate::proxy::traces::Tracer;
 use crate::proxy::worker_door::WorkerDoor;
@@ -44,6 +45,7 @@ pub struct DataPlane {
     sources: OnceLock<SourceReports>,
     access_log: OnceLock<Arc<AccessLog>>,
     tracer: OnceLock<Tracer>,
+    sent_prefixes: OnceLock<Arc<SentPrefixes>>,
     stopping: AtomicBool,
 }
 
@@ -96,6 +98,7 @@ impl DataPlane {
             sources: OnceLock::new(),
             access_log: OnceLock::new(),
             tracer: OnceLock::new(),
+            sent_prefixes: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -144,6 +147,17 @@ impl DataPlane {
     /// What the process may run short of.
     pub fn pressure(&self) -> &Arc<Pressure> {
         &self.pressure
+    }
+
+    /// What is sent to workers is kept here for other routers from now on. Only the first one counts.
+    pub(crate) fn share_sent(&self, sent: Arc<SentPrefixes>) {
+        // A second one is left out.
+        let _ = self.sent_prefixes.set(sent);
+    }
+
+    /// Where what is sent to workers is kept for other routers, if there are any.
+    pub(crate) fn sent_prefixes(&self) -> Option<&SentPrefixes> {
+        self.sent_prefixes.get().map(Arc::as_ref)
     }
 
     /// What waits.

@@ -53,6 +53,7 @@ mod kv_events;
 mod health;
 mod response_homes;
 mod fleet_upkeep;
+pub(crate) mod sent_prefixes;
 pub(crate) mod worker_change_error;
 pub(crate) mod worker_origin;
 mod keepers;

@@ -3,8 +3,13 @@
 
 mod member;
 
+mod access;
+mod cluster;
 mod faults;
 mod loads;
+mod long_away;
 mod metrics;
 mod operators;
+mod prefixes;
 mod rollouts;
+mod traffic;

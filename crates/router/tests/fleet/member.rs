@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sgl_fleet::connection::{ConnectionSettings, FleetAddress, FleetConnection};
+use sgl_fleet::connection::{ConnectionSettings, FleetConnection};
+use sgl_fleet::fleet_address::FleetAddress;
 use sgl_testkit::client::{call, get};
 use sgl_testkit::nats_server::NatsServer;
 use sgl_testkit::process::{Process, command, output, stderr, stdout};
@@ -68,7 +69,8 @@ impl Member {
 
     /// A number of its metrics: of the sample that begins like this, name and labels; `None` if there is none.
     pub(crate) async fn number(&self, sample: &str) -> Option<f64> {
-        let page = call(self.process.metrics, get("/metrics")).await.text();
+        let answer = call(self.process.metrics, get("/metrics")).await;
+        let page = answer.text();
         let line =
             page.lines().find(|line| line.strip_prefix(sample).is_some_and(|rest| rest.starts_with(' ')));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
@@ -100,15 +102,27 @@ pub(crate) async fn within(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Publishes something on a plain subject, as anybody may who reaches NATS.
-pub(crate) async fn publish(url: &str, subject: &str, payload: impl Into<Vec<u8>>) {
+/// Publishes something on a plain subject, one after the other, as anybody may who reaches NATS.
+pub(crate) async fn publish(url: &str, subject: &str, payloads: impl IntoIterator<Item: Into<Vec<u8>>>) {
     let address = FleetAddress::parse(url).expect("an address");
-    let settings =
-        ConnectionSettings { address, credentials: None, authorities: Vec::new(), name: String::new() };
-    let connection = FleetConnection::now(&settings).await.expect("it is there");
+    let connection =
+        FleetConnection::now(&ConnectionSettings::new(address, "a test")).await.expect("it is there");
     let client = connection.client();
-    client.publish(subject.to_owned(), payload.into().into()).await.expect("a message");
+    for payload in payloads {
+        client.publish(subject.to_owned(), payload.into().into()).await.expect("a message");
+    }
     client.flush().await.expect("it is sent");
+}
+
+/// Asks NATS' own API for something; gives its answer.
+pub(crate) async fn nats_api(url: &str, subject: &str, request: &Value) -> Value {
+    let address = FleetAddress::parse(url).expect("an address");
+    let connection =
+        FleetConnection::now(&ConnectionSettings::new(address, "a test")).await.expect("it is there");
+    let asked = connection.client().request(format!("$JS.API.{subject}"), request.to_string().into()).await;
+    let answer: Value = serde_json::from_slice(&asked.expect("an answer").payload).expect("JSON");
+    assert!(answer["error"].is_null(), "{answer}");
+    answer
 }
 
 /// Runs `fleet`; gives exit code, standard output and standard error.
@@ -144,23 +158,40 @@ pub(crate) struct Two {
 impl Two {
     /// `None` where the server cannot be had.
     pub(crate) async fn start() -> Option<Self> {
-        let server = NatsServer::start()?;
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with more flags for both routers.
+    pub(crate) async fn start_with(flags: &[&str]) -> Option<Self> {
+        Some(Self::at(NatsServer::start()?, flags).await)
+    }
+
+    /// Two routers at this server.
+    pub(crate) async fn at(server: NatsServer, flags: &[&str]) -> Self {
         let (url, dir) = (server.url(), tempfile::tempdir().expect("a directory"));
         let module = |choice: u8| {
             let wasm = sgl_testkit::small_guests::guest_choosing(choice);
             module(dir.path(), &format!("{choice}.wasm"), &wasm)
         };
         let modules = [module(0), module(1)];
-        let routers =
-            [Member::start(&url, "a", dir.path()).await, Member::start(&url, "b", dir.path()).await];
+        let routers = [
+            Member::start_with(&url, "a", dir.path(), flags).await,
+            Member::start_with(&url, "b", dir.path(), flags).await,
+        ];
+        let two = Self { server, url, dir, routers, modules };
         // Both have heard of each other: a rollout waits for those that are heard of.
-        for router in &routers {
-            within("both are heard of", async || {
-                router.fleet().await["routers"].as_array().is_some_and(|routers| routers.len() == 2)
+        two.hear_of(2).await;
+        two
+    }
+
+    /// Waits until each has heard of so many.
+    pub(crate) async fn hear_of(&self, count: usize) {
+        for router in &self.routers {
+            within("so many are heard of", async || {
+                router.fleet().await["routers"].as_array().is_some_and(|routers| routers.len() == count)
             })
             .await;
         }
-        Some(Self { server, url, dir, routers, modules })
     }
 
     /// Waits until both serve this generation.

@@ -66,14 +66,11 @@ async fn messages_about_loads_are_counted_and_what_is_none_is_left_out() {
     }
     assert_eq!(router.number(&of("malformed")).await, Some(0.0));
     assert_eq!(router.number(&of("missed")).await, Some(0.0));
-    for payload in ["no JSON", r#"{"life":1}"#, r#"{"life":1,"number":1,"in_flight":{"http://w":-1}}"#] {
-        publish(&two.url, "sgl.load.f.z", payload).await;
-    }
+    let nonsense = ["no JSON", r#"{"life":1}"#, r#"{"life":1,"number":1,"in_flight":{"http://w":-1}}"#];
+    publish(&two.url, "sgl.load.f.z", nonsense).await;
     router.shows(&of("malformed"), |count| count == 3.0).await;
-    for number in [1, 4, 2] {
-        let said = format!(r#"{{"life":1,"number":{number},"in_flight":{{}}}}"#);
-        publish(&two.url, "sgl.load.f.z", said).await;
-    }
+    let said = [1, 4, 2].map(|number| format!(r#"{{"life":1,"number":{number},"in_flight":{{}}}}"#));
+    publish(&two.url, "sgl.load.f.z", said).await;
     router.shows(&of("missed"), |count| count == 2.0).await;
     router.shows(&of("late"), |count| count == 1.0).await;
     assert_eq!(router.number(&of("malformed")).await, Some(3.0));

@@ -49,10 +49,36 @@ async fn router_that_was_given_something_alone_is_shown_and_follows_the_next_pus
     push(&two.url, &two.modules[0]).await;
     two.serve(1).await;
     let admin = format!("http://{}", two.routers[0].process.admin);
-    let mut local =
-        sgl_testkit::process::command(&["plugin", "--admin-url", &admin, "push", &two.modules[1]]);
-    local.args(["--name", "p"]);
-    assert!(sgl_testkit::process::output(local).await.status.success());
+    let plugin = async |arguments: &[&str]| {
+        let command = sgl_testkit::process::command(&["plugin", "--admin-url", &admin]);
+        let mut command = command;
+        command.args(arguments);
+        let ended = sgl_testkit::process::output(command).await;
+        (ended.status.code(), sgl_testkit::process::stderr(&ended))
+    };
+    let before = two.routers[0].digest().await;
+    for by_mistake in
+        [&["push", &two.modules[1], "--name", "p"][..], &["rollback", "p"], &["rm", "p", "--force"]]
+    {
+        let (code, error) = plugin(by_mistake).await;
+        assert!(
+            code == Some(1) && error.contains("p is a plugin of the fleet f (generation 1)"),
+            "{code:?} {error}"
+        );
+        assert!(error.contains("--local"), "{error}");
+    }
+    assert_eq!(two.routers[0].digest().await, before);
+    // Others are nobody's business, and a pause changes no plugin.
+    for (arguments, code) in [
+        (&["push", &two.modules[1], "--name", "mine"][..], 0),
+        (&["rm", "mine"], 0),
+        (&["pause", "p"], 0),
+        (&["resume", "p"], 0),
+        (&["push", &two.modules[1], "--name", "p", "--local"], 0),
+    ] {
+        let (found, error) = plugin(arguments).await;
+        assert_eq!(found, Some(code), "{arguments:?}: {error}");
+    }
     within("it is shown", async || two.routers[0].own().await["diverged"] == true).await;
     assert_eq!(two.routers[1].own().await["diverged"], false);
     assert_eq!(push(&two.url, &two.modules[1]).await, 2);

@@ -7,6 +7,7 @@ mod push;
 mod load_log;
 mod unreported;
 pub(crate) mod blindness;
+pub(crate) mod fleet_guard;
 pub(crate) mod routes;
 
 pub use crate::admin::plugins::routes::routes;

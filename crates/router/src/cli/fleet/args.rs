@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::fleet_access_flags::FleetAccessFlags;
 use crate::cli::registry_reading::RegistryFlags;
 
 /// What a fleet of routers serves: pushed once, taken on in steps by the routers themselves
@@ -25,10 +26,11 @@ pub struct FleetArgs {
     /// Name of the fleet
     #[arg(long, global = true, value_name = "NAME", env = "SGL_ROUTER_FLEET_NAME")]
     pub fleet_name: Option<String>,
-    /// File of credentials for NATS (.creds)
-    #[arg(long, global = true, value_name = "FILE", env = "SGL_ROUTER_FLEET_CREDENTIALS")]
-    pub fleet_credentials: Option<PathBuf>,
-    /// PEM files of authorities whose certificates NATS and registries may have, besides the system's
+    /// Who asks.
+    #[command(flatten)]
+    pub access: FleetAccessFlags,
+    /// PEM files of authorities: NATS may have their certificates [default: the system's], and registries, besides
+    /// the system's
     #[arg(long, global = true, num_args = 1.., value_name = "FILE")]
     pub ca_cert_paths: Vec<PathBuf>,
     /// Prints JSON for scripts

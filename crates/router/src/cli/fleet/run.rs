@@ -8,9 +8,10 @@ use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
 use crate::fleet::fleet_view;
 use sgl_api::FleetPluginView;
-use sgl_fleet::connection::{ConnectionSettings, FleetAddress, FleetConnection};
+use sgl_fleet::connection::{ConnectionSettings, FleetConnection};
 use sgl_fleet::desired_plugin::DesiredPlugin;
 use sgl_fleet::desired_set::{DesiredSet, Epoch, RevisedPlugin};
+use sgl_fleet::fleet_address::FleetAddress;
 use sgl_fleet::store::FleetStore;
 use sgl_fleet::{FleetStateError, KeyPart};
 use sglang_router_rs::types::printable;
@@ -72,8 +73,9 @@ async fn open(args: &FleetArgs) -> Result<FleetStore, CommandError> {
     let fleet = KeyPart::parse("fleet", name)?;
     let settings = ConnectionSettings {
         address: FleetAddress::parse(&args.fleet)?,
-        credentials: args.fleet_credentials.clone(),
-        authorities: args.ca_cert_paths.clone(),
+        access: args.access.access().map_err(CommandError::Usage)?,
+        tls: args.access.tls(&args.ca_cert_paths).map_err(CommandError::Usage)?,
+        replicas: args.access.replicas().map_err(CommandError::Usage)?,
         name: format!("sgl-router fleet, {}", operator()),
     };
     Ok(FleetStore::new(FleetConnection::now(&settings).await?, fleet))

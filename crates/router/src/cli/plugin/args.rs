@@ -22,6 +22,9 @@ pub struct PluginArgs {
     /// Prints JSON for scripts
     #[arg(long, global = true)]
     pub json: bool,
+    /// Changes a plugin of a fleet at this router alone, until the fleet's next generation
+    #[arg(long, global = true)]
+    pub local: bool,
     /// What to do
     #[command(subcommand)]
     pub command: PluginCommand,

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cli::admin_args::AdminArgs;
 use crate::cli::plugin::command_error::CommandError;
-use sgl_api::Problem;
+use sgl_api::{LOCAL_HEADER, Problem};
 use sgl_upstream::{
     Address, AnswerBody, HttpVersion, Payload, UpstreamConnection, WorkerTls, WorkerTlsSettings, WorkerUrl,
 };
@@ -32,6 +32,8 @@ pub(crate) struct AdminClient {
     prefix: String,
     url: String,
     token: Option<String>,
+    /// Whether changes are meant for this router alone, though it is one of a fleet.
+    is_local: bool,
 }
 
 /// A request to send.
@@ -109,7 +111,12 @@ impl AdminClient {
         }
         let address = Address::with(place, &tls, HttpVersion::Http1);
         let prefix = parsed.path().trim_end_matches('/').to_owned();
-        Ok(Self { address, prefix, url, token })
+        Ok(Self { address, prefix, url, token, is_local: false })
+    }
+
+    /// The same; changes of a fleet's plugins are meant for this router alone if `is_local`.
+    pub(crate) fn for_this_router_alone(self, is_local: bool) -> Self {
+        Self { is_local, ..self }
     }
 
     /// Sends a request, and turns an answer that is an error into one.
@@ -130,6 +137,9 @@ impl AdminClient {
             .header(header::ACCEPT, call.accept);
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if self.is_local {
+            request = request.header(LOCAL_HEADER, "1");
         }
         for (name, value) in call.headers {
             request = request.header(name, value);

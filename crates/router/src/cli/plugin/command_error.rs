@@ -144,7 +144,9 @@ impl CommandError {
             Self::Usage(_) | Self::Registry(RegistryError::Reference(_)) => ExitCode::from(2),
             Self::Registry(error) if error.is_passing() => ExitCode::from(3),
             Self::Unreachable { .. } => ExitCode::from(3),
-            Self::Fleet(FleetStateError::Name { .. } | FleetStateError::Address { .. }) => ExitCode::from(2),
+            Self::Fleet(
+                FleetStateError::Name { .. } | FleetStateError::Address { .. } | FleetStateError::File { .. },
+            ) => ExitCode::from(2),
             Self::Fleet(error) if error.is_passing() => ExitCode::from(3),
             Self::NotInFleet(_) => ExitCode::from(4),
             // Files, records and paths may be missing too, and are none of these.

@@ -52,7 +52,7 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
         PluginCommand::Pull(pull) => return pull::pull(pull, authorities, args.json).await,
         _ => {}
     }
-    let client = AdminClient::new(&args.admin)?;
+    let client = AdminClient::new(&args.admin)?.for_this_router_alone(args.local);
     let of = |name: &str| format!("/v1/plugins/{}", encoded(name));
     match &args.command {
         PluginCommand::List(_) => {
