@@ -54,13 +54,33 @@ fn of_certificate(fault: &CertificateError) -> String {
         }
         CertificateError::NotValidForNameContext { expected, presented } => format!(
             "its certificate is for another name: found {}, expected {}",
-            if presented.is_empty() { "none".to_owned() } else { presented.join(", ") },
+            if presented.is_empty() { "none".to_owned() } else { bare_names(presented).join(", ") },
             expected.to_str()
         ),
         CertificateError::NotValidForName => "its certificate is for another name".to_owned(),
+        CertificateError::Other(other) if is_authority(other) => {
+            "its certificate is an authority itself (CA:TRUE), as `openssl req -x509` makes them, and cannot be a \
+             server's; make one with CA:FALSE (docs/tls.md shows how)"
+                .to_owned()
+        }
         CertificateError::Revoked => "its certificate was revoked".to_owned(),
         other => format!("its certificate cannot be used: {other}"),
     }
+}
+
+/// rustls hands this fault through without a name of its own.
+fn is_authority(fault: &rustls::OtherError) -> bool {
+    fault.0.to_string() == "CaUsedAsEndEntity"
+}
+
+/// The names alone: they come as `DnsName("worker.example")` and `IpAddress(127.0.0.1)`.
+fn bare_names(presented: &[String]) -> Vec<&str> {
+    presented.iter().map(|name| bare_name(name)).collect()
+}
+
+fn bare_name(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.map_or(name, |inner| inner.trim_matches('"'))
 }
 
 fn of_alert(alert: AlertDescription) -> String {
@@ -95,5 +115,16 @@ mod tests {
         let wrapped = io::Error::new(io::ErrorKind::InvalidData, expired);
         assert_eq!(within(&wrapped).as_deref(), Some("its certificate has expired"));
         assert_eq!(within(&io::Error::other("no")), None);
+    }
+
+    #[test]
+    fn names_are_shown_as_people_write_them() {
+        for (told, bare) in [
+            ("DnsName(\"worker.example\")", "worker.example"),
+            ("IpAddress(127.0.0.1)", "127.0.0.1"),
+            ("Unsupported", "Unsupported"),
+        ] {
+            assert_eq!(bare_name(told), bare);
+        }
     }
 }

@@ -37,6 +37,11 @@ impl Authority {
         file
     }
 
+    /// Its own certificate, as if it were a server's.
+    pub(crate) fn itself(&self) -> Issued {
+        Issued { certificate: self.issuer.pem(), key: self.issuer.key().serialize_pem() }
+    }
+
     /// A certificate for loopback.
     pub(crate) fn issue(&self) -> Issued {
         self.issue_for(&["localhost", "127.0.0.1"], 2096)

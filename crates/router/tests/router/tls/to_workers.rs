@@ -71,8 +71,9 @@ async fn worker_that_cannot_be_trusted_gets_no_request_and_operators_are_told_wh
     let other_name = authority.issue_for(&["worker.example"], 2096).server(None, &[]);
     let unknown = Authority::new("other").issue().server(None, &[]);
     let demanding = authority.issue().server(Some(&authority), &[]);
+    let itself = authority.itself().server(None, &[]);
     let mut fronts = Vec::new();
-    for config in [expired, other_name, unknown, demanding] {
+    for config in [expired, other_name, unknown, demanding, itself] {
         fronts.push(TlsFront::before(&worker, config).await);
     }
     let no_tls = format!("https://{}", worker.address);
@@ -85,9 +86,10 @@ async fn worker_that_cannot_be_trusted_gets_no_request_and_operators_are_told_wh
     let urls = fronts.iter().map(TlsFront::url).chain([no_tls]);
     for (url, expected) in urls.zip([
         "TLS: its certificate has expired",
-        "TLS: its certificate is for another name: found DnsName(\"worker.example\"), expected 127.0.0.1",
+        "TLS: its certificate is for another name: found worker.example, expected 127.0.0.1",
         "TLS: its certificate is of an unknown issuer; --ca-cert-paths",
         "TLS: it demands a client certificate; --client-cert-path",
+        "TLS: its certificate is an authority itself (CA:TRUE)",
         "TLS: what answers there speaks no TLS; is its URL `http://`?",
     ]) {
         until(async || !fault(&router, &url).await.is_empty()).await;
