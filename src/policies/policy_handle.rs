@@ -13,6 +13,8 @@ use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::select_worker_info::{RequestNeeds, SelectWorkerInfo};
 use crate::policies::wanted_names::WantedNames;
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
+use crate::policies::wasm::stand_in;
+use crate::policies::wasm::stand_in::StandIn;
 use crate::types::future::BoxFuture;
 
 /// A cheap handle of a policy: native, plugin, or the embedder's own.
@@ -104,6 +106,14 @@ impl PolicyHandle {
             Self::Native(policy) => policy.decide_pair_as(table, info, Chooser::Native),
             Self::Wasm(policy) => policy.decide_pair_async(table, info).await,
             Self::Custom(policy) => policy.decide_pair_async(table, info).await,
+        }
+    }
+
+    /// What decides in its place now, if it is a plugin that was paused or whose breaker is open.
+    pub fn stand_in(&self) -> Option<StandIn> {
+        match self {
+            Self::Wasm(policy) => stand_in::stand_in(policy),
+            Self::Native(_) | Self::Custom(_) => None,
         }
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pushed::AfterRestart;
 use sglang_router_rs::config::CanaryOptions;
+use sglang_router_rs::policies::StandIn;
 
 /// The policy that places requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ pub struct PolicyView {
     pub name: String,
     /// What it is.
     pub kind: PolicyKind,
+    /// What decides in its place, while it is a plugin that was paused or whose breaker is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stand_in: Option<StandIn>,
     /// The policy of the configuration.
     pub configured: String,
     /// The one before, to which a rollback goes back.
@@ -107,6 +111,9 @@ pub struct PolicySummary {
     pub in_use: bool,
     /// True if it places a share of them, on trial.
     pub on_trial: bool,
+    /// What decides in its place, while it is a plugin that was paused or whose breaker is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stand_in: Option<StandIn>,
 }
 
 /// Which policy is to place requests.

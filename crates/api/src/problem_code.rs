@@ -6,6 +6,9 @@ pub const PLUGIN_NOT_FOUND: &str = "plugin_not_found";
 /// There is no worker of that URL or id.
 pub const WORKER_NOT_FOUND: &str = "worker_not_found";
 
+/// Without the worker that was to be drained nobody could serve requests.
+pub const LAST_WORKER: &str = "last_worker";
+
 /// The router places requests with the plugin that was to go.
 pub const IN_USE: &str = "in_use";
 

@@ -54,6 +54,8 @@ pub enum Reloadable {
     Certificate,
     /// A key of a client.
     ClientKey,
+    /// How many decisions are recorded.
+    Records,
 }
 
 /// What becomes of a thing by a reload.
@@ -103,6 +105,7 @@ impl Reloadable {
             Self::Trust => "trust",
             Self::Certificate => "certificate",
             Self::ClientKey => "client key",
+            Self::Records => "records",
         }
     }
 }

@@ -1,9 +1,12 @@
 //! What a router is and does, in one answer: for the operators' page, `sgl-router status` and
 //! `sgl-router top`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::policy_view::PolicyTrialView;
+use sglang_router_rs::policies::StandIn;
 
 /// What a router is and does. Counts are of the time since it started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +18,10 @@ pub struct RouterStatus {
     pub uptime_ms: u64,
     /// False once it was told to stop.
     pub ready: bool,
+    /// Why `/readiness` says that it is not ready; left out where it says that it is. A router before this field
+    /// tells nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unready: Option<String>,
     /// True if the operators' listener asks for a token.
     pub asks_token: bool,
     /// True if decisions are recorded, of some requests at least.
@@ -23,6 +30,9 @@ pub struct RouterStatus {
     pub policy: String,
     /// True if that is a plugin: `GET /v1/plugins/{name}` tells of it.
     pub policy_is_plugin: bool,
+    /// What decides in its place, while it is a plugin that was paused or whose breaker is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_stand_in: Option<StandIn>,
     /// The policy of the configuration; an operator may have chosen another one. A router before this field
     /// tells none.
     #[serde(default)]
@@ -34,6 +44,10 @@ pub struct RouterStatus {
     pub workers: WorkerCounts,
     /// What became of requests.
     pub requests: RequestCounts,
+    /// How many requests the router answered with an error of its own, by its code. A router before this field
+    /// tells none.
+    #[serde(default)]
+    pub own_errors: BTreeMap<String, u64>,
     /// Times to the first byte of an answer's body.
     pub first_byte: LatencyView,
     /// Times to the last byte of an answer.
@@ -52,6 +66,9 @@ pub struct WorkerCounts {
     pub healthy: usize,
     /// Those that get no new requests.
     pub draining: usize,
+    /// Those that said a moment ago that they are full. A router before this field tells none.
+    #[serde(default)]
+    pub full: usize,
     /// Requests in flight to all of them.
     pub in_flight: usize,
 }

@@ -34,6 +34,9 @@ pub struct WorkerView {
     pub healthy: bool,
     /// True if its health checks pass.
     pub passing: bool,
+    /// True once its first health check is over, or if it has none. A router before this field tells nothing.
+    #[serde(default = "yes")]
+    pub checked: bool,
     /// Why its last health check failed, or TLS with it, for people; left out if they did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
@@ -72,6 +75,10 @@ pub struct WorkerView {
     /// What of a request to add or change it had no effect, for people; left out in other answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A data-parallel rank of a worker, as policies see it.

@@ -18,4 +18,5 @@ pub(crate) mod load;
 pub(crate) mod rollout;
 mod decide;
 pub(crate) mod detail;
+pub(crate) mod stand_in;
 pub(crate) mod registry;

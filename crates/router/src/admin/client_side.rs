@@ -15,11 +15,11 @@ use tokio::sync::Semaphore;
 
 use crate::admin::audit::Audit;
 use crate::admin::connection::Connection;
-use crate::admin::guard::{Guard, check};
+use crate::admin::guard::{Guard, TokenDigest, check};
 use crate::admin::kept_workers::KeptWorkers;
 use crate::admin::who::{ChangeLog, log_changes};
 use crate::admin::workers::Workers;
-use crate::admin::{extract, worker_aliases, workers};
+use crate::admin::{extract, worker_aliases, worker_drains, workers};
 use crate::proxy::Backends;
 use crate::proxy::worker_door::WorkerDoor;
 
@@ -30,16 +30,17 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 pub(crate) fn door(
     backends: &Arc<Backends>,
     kept: Option<&Arc<KeptWorkers>>,
-    token: &str,
+    token: &TokenDigest,
     audit: &Arc<Audit>,
     body_timeout: Duration,
 ) -> WorkerDoor {
     let aliases = Workers::new(Arc::clone(backends), kept.cloned());
     let routes = workers::routes(Arc::clone(backends), kept.cloned())
+        .merge(worker_drains::routes(aliases.clone()))
         .merge(worker_aliases::routes(aliases))
         .fallback(extract::no_such_path)
         .method_not_allowed_fallback(extract::no_such_method)
-        .layer(middleware::from_fn_with_state(Guard::for_token(token), check))
+        .layer(middleware::from_fn_with_state(Guard::Token(token.clone()), check))
         .layer(middleware::from_fn_with_state(ChangeLog::new(Arc::clone(audit)), log_changes));
     let routes = TowerToHyperService::new(routes);
     // Nothing is uploaded here.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -13,6 +14,8 @@ use sgl_api::{Problem, problem_code};
 
 const SCHEME: &[u8] = b"Bearer";
 
+const DIGEST_BYTES: usize = 32;
+
 /// Lets requests with the right bearer token through, whatever host they name: no web page has the
 /// token. Without a token, lets everything through that no web page sent.
 #[derive(Clone, Debug)]
@@ -23,9 +26,10 @@ pub enum Guard {
     Hosts(HostRule),
 }
 
-/// Only a digest, so that the time of a comparison reveals nothing of the token.
+/// Only a digest, so that the time of a comparison reveals nothing of the token. Clones are of one token: all
+/// of them take another one at the same time.
 #[derive(Clone, Debug)]
-pub struct TokenDigest(Arc<[u8]>);
+pub struct TokenDigest(Arc<ArcSwap<[u8; DIGEST_BYTES]>>);
 
 impl Guard {
     /// The guard for a token, or for `hosts` if there is none.
@@ -35,7 +39,15 @@ impl Guard {
 
     /// The guard for a token.
     pub fn for_token(token: &str) -> Self {
-        Self::Token(TokenDigest(digest(token.as_bytes())))
+        Self::Token(TokenDigest::of(token))
+    }
+
+    /// The token that is asked for, if one is.
+    pub(crate) fn token(&self) -> Option<&TokenDigest> {
+        match self {
+            Self::Token(token) => Some(token),
+            Self::Hosts(_) => None,
+        }
     }
 
     fn check(&self, request: &Request) -> Result<(), Problem> {
@@ -58,18 +70,27 @@ impl Guard {
 }
 
 impl TokenDigest {
+    fn of(token: &str) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(digest(token.as_bytes()))))
+    }
+
+    /// From now on this token is the right one, and no other.
+    pub(crate) fn set(&self, token: &str) {
+        self.0.store(Arc::new(digest(token.as_bytes())));
+    }
+
     fn is_shown(&self, header: Option<&HeaderValue>) -> bool {
         let token = header.and_then(|header| {
             let (scheme, token) = header.as_bytes().split_at_checked(SCHEME.len())?;
             // Schemes are case-insensitive, with at least one space behind them (RFC 9110, 11.4).
             scheme.eq_ignore_ascii_case(SCHEME).then(|| token.strip_prefix(b" "))?
         });
-        token.map(<[u8]>::trim_ascii_start).is_some_and(|token| digest(token) == self.0)
+        token.map(<[u8]>::trim_ascii_start).is_some_and(|token| digest(token) == **self.0.load())
     }
 }
 
-fn digest(token: &[u8]) -> Arc<[u8]> {
-    Sha256::digest(token).as_slice().into()
+fn digest(token: &[u8]) -> [u8; DIGEST_BYTES] {
+    Sha256::digest(token).into()
 }
 
 /// The middleware.
@@ -88,7 +109,7 @@ mod tests {
 
     #[test]
     fn only_the_right_token_is_let_through() {
-        let expected = TokenDigest(digest(b"secret"));
+        let expected = TokenDigest::of("secret");
         let admits = |value: &'static str| expected.is_shown(Some(&HeaderValue::from_static(value)));
         assert!(admits("Bearer secret") && admits("bearer secret") && admits("BEARER  secret"));
         assert!(!admits("Bearersecret") && !admits("Basic secret") && !admits("bearer"));
@@ -96,5 +117,7 @@ mod tests {
             !admits("Bearer secre") && !admits("Bearer secret2") && !admits("secret") && !admits("Bearer ")
         );
         assert!(!expected.is_shown(None));
+        expected.clone().set("other");
+        assert!(admits("Bearer other") && !admits("Bearer secret"));
     }
 }

@@ -38,6 +38,7 @@
 mod connection;
 pub(crate) mod host_rule;
 pub(crate) mod guard;
+pub(crate) mod token_watch;
 mod body;
 pub(crate) mod extract;
 pub(crate) mod listener;
@@ -51,6 +52,7 @@ mod worker_body;
 mod worker_change;
 mod worker_wait;
 pub(crate) mod workers;
+pub(crate) mod worker_drains;
 pub(crate) mod worker_aliases;
 pub(crate) mod worker_sources;
 pub(crate) mod fleet;

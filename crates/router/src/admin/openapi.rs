@@ -8,7 +8,7 @@ use utoipa::{Modify, OpenApi};
 use crate::admin::plugins::routes as plugins;
 use crate::admin::{
     audit, configuration, decisions, engine_metrics, fan_out, fleet, policy, queue, sessions, status,
-    worker_aliases, worker_sources, workers,
+    worker_aliases, worker_drains, worker_sources, workers,
 };
 
 #[derive(Debug, OpenApi)]
@@ -40,8 +40,8 @@ use crate::admin::{
         audit::list,
         workers::list,
         workers::add,
-        workers::drain,
-        workers::undrain,
+        worker_drains::drain,
+        worker_drains::undrain,
         workers::remove_by_query,
         workers::remove_by_path,
         workers::show,

@@ -42,6 +42,7 @@ impl From<SwitchError> for Problem {
             SwitchError::InUse { .. } => (StatusCode::CONFLICT, "already_in_use"),
             SwitchError::OnTrial { .. } => (StatusCode::CONFLICT, "policy_on_trial"),
             SwitchError::NoTrial => (StatusCode::CONFLICT, "no_policy_on_trial"),
+            SwitchError::RolledBack { .. } => (StatusCode::CONFLICT, "rolled_back_already"),
             SwitchError::NothingBefore => (StatusCode::CONFLICT, "no_policy_before"),
             SwitchError::Bounds(_) => (StatusCode::UNPROCESSABLE_ENTITY, "config_faults"),
             SwitchError::Load(error) => return Self::from(error),
@@ -63,6 +64,7 @@ pub(crate) async fn list(State(Policies { switch, manager }): State<Policies>) -
         kind,
         in_use: view.name == name,
         on_trial: view.trial.as_ref().is_some_and(|trial| trial.name == name),
+        stand_in: manager.factory().create_by_name(name).and_then(|policy| policy.stand_in()),
     };
     let plugins = manager.factory().list_wasm_plugins();
     let embedded =

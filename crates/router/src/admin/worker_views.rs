@@ -73,6 +73,7 @@ pub(crate) fn view(backends: &Backends, first: &Target, targets: &[Arc<Target>])
         bootstrap_port: spec.bootstrap_port,
         healthy: is_healthy,
         passing: first.is_passing(),
+        checked: first.is_judged(),
         fault: first.fault(),
         full: targets.iter().all(|target| target.fullness().is_full()),
         draining: worker.is_draining(),

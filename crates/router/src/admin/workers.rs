@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Extension, Json, Router};
 use http::{HeaderName, StatusCode, header};
 use serde::Deserialize;
@@ -43,8 +43,6 @@ use sglang_router_rs::types::shown;
 pub fn routes(backends: Arc<Backends>, kept: Option<Arc<KeptWorkers>>) -> Router {
     Router::new()
         .route("/workers", get(list).post(add).delete(remove_by_query))
-        .route("/workers/drain", post(drain))
-        .route("/workers/undrain", post(undrain))
         .route("/workers/{*url}", get(show).patch(change).put(change_as_elsewhere).delete(remove_by_path))
         .with_state(Workers { backends, kept })
 }
@@ -69,7 +67,7 @@ impl Workers {
 }
 
 /// The worker as it is now, of which this is one candidate.
-fn view(backends: &Backends, target: &Arc<Target>) -> WorkerView {
+pub(crate) fn view(backends: &Backends, target: &Arc<Target>) -> WorkerView {
     let targets = backends.targets(&target.endpoint().url().to_string());
     match targets.first() {
         Some(first) => worker_views::view(backends, first, &targets),
@@ -240,20 +238,6 @@ pub(crate) async fn change_as_elsewhere(
     change(workers, name, request).await
 }
 
-/// Ends new requests to a worker
-#[utoipa::path(post, path = "/workers/drain", tag = "workers", params(("url" = String, Query, description = "URL of the worker")), responses(
-    (status = 202, description = "Draining", body = WorkerView),
-    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn drain(
-    State(Workers { backends, .. }): State<Workers>,
-    InQuery(ByUrl { url }): InQuery<ByUrl>,
-) -> Result<(StatusCode, Json<WorkerView>), Problem> {
-    let target = backends.drain(&url_of(&backends, &url)).ok_or_else(|| unknown(&backends, &url))?;
-    tracing::info!(worker = %target.endpoint().url(), "draining");
-    Ok((StatusCode::ACCEPTED, Json(view(&backends, &target))))
-}
-
 /// The advice about a worker that exists already.
 fn there_already(backends: &Backends, entry: &WorkerEntry, error: &AddError) -> Problem {
     let url = normal(&entry.url);
@@ -265,22 +249,6 @@ fn there_already(backends: &Backends, entry: &WorkerEntry, error: &AddError) -> 
     };
     let change = "; PATCH /workers/{id} (`sgl-router worker set`) changes it while it serves";
     Problem::new(StatusCode::CONFLICT, format!("{error}{change}{hint}"))
-}
-
-/// Lets a draining worker be chosen again
-#[utoipa::path(post, path = "/workers/undrain", tag = "workers", params(("url" = String, Query, description = "URL of the worker")), responses(
-    (status = 200, description = "Not draining", body = WorkerView),
-    (status = 404, description = "No such worker", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "It is being removed", body = Problem, content_type = "application/problem+json"),
-))]
-pub(crate) async fn undrain(
-    State(Workers { backends, .. }): State<Workers>,
-    InQuery(ByUrl { url }): InQuery<ByUrl>,
-) -> Result<Json<WorkerView>, Problem> {
-    let target = backends.undrain(&url_of(&backends, &url)).ok_or_else(|| unknown(&backends, &url))?;
-    let target = target.map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?;
-    tracing::info!(worker = %target.endpoint().url(), "not draining any more");
-    Ok(Json(view(&backends, &target)))
 }
 
 /// Drains a worker, then removes it
@@ -333,7 +301,7 @@ async fn turn(kept: Option<&Arc<KeptWorkers>>) -> Option<(&Arc<KeptWorkers>, Tur
 
 /// The answer about a worker that is not there. Metrics and records show ranks by URLs of their own, which
 /// look like a user's name; what is shown of them is the URL of a worker that is there, and so no secret.
-fn unknown(backends: &Backends, url: &str) -> Problem {
+pub(crate) fn unknown(backends: &Backends, url: &str) -> Problem {
     let whole = url.rsplit_once('@').map(|(engine, _)| normal(engine));
     let detail = match whole.filter(|engine| !backends.targets(engine).is_empty()) {
         Some(engine) => format!("that is a rank of {engine}, which is drained and removed as a whole"),

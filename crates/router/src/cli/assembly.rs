@@ -21,8 +21,8 @@ use crate::admin::who::ChangeLog;
 use crate::admin::workers::Workers;
 use crate::admin::{
     audit, client_side, configuration, decisions, engine_metrics, extract, fan_out, guard, listener,
-    metrics_page, openapi, page, plugins, policy, queue, sessions, status, who, worker_aliases,
-    worker_sources, workers,
+    metrics_page, openapi, page, plugins, policy, queue, sessions, status, token_watch, who, worker_aliases,
+    worker_drains, worker_sources, workers,
 };
 use crate::cli::front_listener::FrontListener;
 use crate::cli::request_logs::{open_access_log, open_audit, open_recorder, open_traces};
@@ -161,7 +161,8 @@ impl RunningRouter {
         let hosts = HostRule::new(admin.ip(), &allowed.admin_hosts, "admin.allowed_hosts");
         let guard = Guard::new(config.admin_token.as_deref(), hosts);
         let asks_token = status::AsksToken(config.admin_token.is_some());
-        if let Some(token) = config.admin_token.as_deref().filter(|_| proxy.settings().calls.worker_api) {
+        let token = guard.token().cloned();
+        if let Some(token) = token.as_ref().filter(|_| proxy.settings().calls.worker_api) {
             let door =
                 client_side::door(proxy.backends(), kept.as_ref(), token, &audit, allowed.body_timeout);
             proxy.open_worker_door(door);
@@ -173,6 +174,7 @@ impl RunningRouter {
         let plugin_routes = plugins::routes(Arc::clone(&manager), Arc::clone(proxy.backends()));
         let plugin_routes = plugin_routes.route_layer(of_fleet);
         let admin_routes = workers::routes(Arc::clone(proxy.backends()), kept)
+            .merge(worker_drains::routes(aliases.clone()))
             .merge(worker_aliases::routes(aliases))
             .merge(worker_sources::routes(board))
             .merge(admin_fleet::routes(board_of_fleet))
@@ -213,6 +215,11 @@ impl RunningRouter {
                 stop_operations.clone(),
             )),
         ];
+        operations.extend(
+            token
+                .zip(config.admin_token_file)
+                .map(|(token, file)| tokio::spawn(token_watch::watch(token, file, stop_operations.clone()))),
+        );
         if !certificates.is_empty() {
             let keeping = Arc::clone(&certificates).keep(config.tls.look_interval, stop_operations.clone());
             operations.push(tokio::spawn(keeping));

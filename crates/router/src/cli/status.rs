@@ -13,7 +13,7 @@ use sglang_router_rs::types::printable;
 
 /// What a running router is and does: its policy, its workers, and how long its requests take
 ///
-/// Exit codes: 0 it serves, 1 it is stopping or no worker is ready, 2 wrong usage, 3 the router cannot be
+/// Exit codes: 0 it serves, 1 it would answer /readiness with 503 (stopping, or no worker is well), 2 wrong usage, 3 the router cannot be
 /// reached. The token of the operators' listener comes from --admin-token-file or the variable
 /// SGL_ROUTER_ADMIN_TOKEN.
 #[derive(Clone, Debug, Args)]
@@ -54,16 +54,24 @@ async fn ask(client: &AdminClient) -> Result<(RouterStatus, WorkerList), Command
     Ok((status, workers))
 }
 
-/// Why it serves nobody.
-fn trouble(status: &RouterStatus) -> Option<String> {
-    if !status.ready {
-        return Some("the router is stopping".to_owned());
+/// Why it serves nobody, by the rule of `/readiness`.
+pub(crate) fn trouble(status: &RouterStatus) -> Option<String> {
+    match &status.unready {
+        Some(why) => Some(why.clone()),
+        None if !status.ready => Some("the router is stopping".to_owned()),
+        None => None,
     }
-    (status.workers.healthy == 0).then(|| "no worker is ready".to_owned())
+}
+
+/// What the policy is and, if it does not decide, what does.
+pub(crate) fn policy_words(status: &RouterStatus) -> String {
+    let kind = if status.policy_is_plugin { "plugin" } else { "built in" };
+    let stand_in =
+        status.policy_stand_in.as_ref().map_or_else(String::new, |stand_in| format!("; {stand_in}"));
+    printable(&format!("{kind}{stand_in}"))
 }
 
 fn page(status: &RouterStatus, workers: &[WorkerView]) -> String {
-    let kind = if status.policy_is_plugin { "plugin" } else { "built in" };
     let is_chosen = !status.configured_policy.is_empty() && status.configured_policy != status.policy;
     let chosen = if is_chosen {
         format!(", chosen by an operator; configured: {}", printable(&status.configured_policy))
@@ -73,14 +81,16 @@ fn page(status: &RouterStatus, workers: &[WorkerView]) -> String {
     let requests = &status.requests;
     let answered = requests.succeeded + requests.client_errors + requests.server_errors;
     let mut text = format!(
-        "sgl-router {}, up {}\npolicy {} ({kind}{chosen})\n{}{} ready of {}, {} in flight, {} waiting\n\
+        "sgl-router {}, up {}\npolicy {} ({}{chosen})\n{}{} ready of {}{}, {} in flight, {} waiting\n\
          {} answered, {} of them 4xx, {} 5xx; {} broken off, {} tried again, {} without a worker\n",
         printable(&status.version),
         span(status.uptime_ms),
         printable(&status.policy),
+        policy_words(status),
         trial_line(status),
         status.workers.healthy,
         count(status.workers.all, "worker"),
+        full(status),
         count(status.workers.in_flight, "request"),
         requests.waiting,
         answered,
@@ -90,6 +100,7 @@ fn page(status: &RouterStatus, workers: &[WorkerView]) -> String {
         requests.retries,
         requests.unplaced,
     );
+    text.push_str(&own_errors(status));
     for (name, times) in times(status) {
         text.push_str(&format!(
             "{name}: {} median, {} 90 %, {} 99 %\n",
@@ -104,6 +115,21 @@ fn page(status: &RouterStatus, workers: &[WorkerView]) -> String {
         text.push_str(&faults(workers));
     }
     text
+}
+
+/// What the router answered itself, by code, the most frequent first.
+fn own_errors(status: &RouterStatus) -> String {
+    let mut codes: Vec<_> = status.own_errors.iter().collect();
+    codes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let codes: Vec<String> =
+        codes.into_iter().map(|(code, count)| format!("{count} {}", printable(code))).collect();
+    if codes.is_empty() { String::new() } else { format!("errors of its own: {}\n", codes.join(", ")) }
+}
+
+/// How many workers are full, if any are.
+fn full(status: &RouterStatus) -> String {
+    let full = status.workers.full;
+    if full == 0 { String::new() } else { format!(", {full} full") }
 }
 
 /// Why workers fail their checks, to be read below their table.
@@ -139,7 +165,8 @@ fn times(status: &RouterStatus) -> impl Iterator<Item = (&'static str, &LatencyV
     all.into_iter().filter_map(|(name, times)| Some((name, times?)))
 }
 
-const HEAD: [&str; 8] = ["WORKER", "STATE", "ENGINE", "IN FLIGHT", "RUNNING", "QUEUED", "REPORT", "FAILED"];
+const HEAD: [&str; 9] =
+    ["WORKER", "STATE", "ENGINE", "IN FLIGHT", "RUNNING", "QUEUED", "LATENCY", "REPORT", "FAILED"];
 
 fn row(worker: &WorkerView) -> Vec<String> {
     vec![
@@ -149,6 +176,7 @@ fn row(worker: &WorkerView) -> Vec<String> {
         worker.load.to_string(),
         known(worker.report.running),
         known(worker.report.waiting),
+        latency(worker),
         report_age(worker),
         worker.failed.to_string(),
     ]
@@ -157,6 +185,11 @@ fn row(worker: &WorkerView) -> Vec<String> {
 /// A number that a worker may not have told.
 pub(crate) fn known(number: Option<i32>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+/// Moving average of the times to the first byte of its answers, as this router measures them.
+pub(crate) fn latency(worker: &WorkerView) -> String {
+    seconds(worker.report.latency_ms.map(|ms| f64::from(ms) / 1000.0))
 }
 
 /// Time since a worker told its load.
@@ -178,7 +211,7 @@ pub(crate) fn worker_state(worker: &WorkerView) -> String {
         words.push(format!("circuit {}", worker.circuit.as_str().replace('_', " ")));
     }
     if !worker.passing {
-        words.push("fails its checks".to_owned());
+        words.push(if worker.checked { "fails its checks" } else { "not checked yet" }.to_owned());
     }
     if worker.full {
         words.push("full".to_owned());

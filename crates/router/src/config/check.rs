@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::access_log_section::AccessLogSettings;
+use crate::config::admin_token::read_admin_token;
 use crate::config::calls_section::CallSettings;
 use crate::config::check_queue::check_queue;
 use crate::config::check_sources::check_sources;
@@ -27,10 +28,7 @@ use crate::config::retry_on::{RetryCondition, RetryOn};
 use crate::config::router::{HealthSection, RouterConfig, UpstreamSection};
 use crate::config::trace_section::TraceSettings;
 use sglang_router_rs::config::{Fault, Faults};
-use sglang_router_rs::types::{file, shown_path};
-
-/// Largest token file that is read, in bytes.
-const MAX_TOKEN_BYTES: u64 = 1 << 16;
+use sglang_router_rs::types::shown_path;
 
 /// How long an operator's client may leave its answer unread.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -168,8 +166,8 @@ fn check_token(
 ) -> Option<String> {
     let token = match &config.admin.token_file {
         None => environment,
-        Some(file) => match file::read_text(file, MAX_TOKEN_BYTES) {
-            Ok(text) => Some(text.trim().to_owned()),
+        Some(file) => match read_admin_token(file) {
+            Ok(token) => Some(token),
             Err(error) => {
                 let found = format!("{} ({error})", shown_path(file));
                 faults.push(Fault::value("admin.token_file", found, "a regular file that can be read"));

@@ -16,7 +16,10 @@ pub(crate) fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fa
         Ok(url) => checked.url = url.to_string(),
         Err(allowed) => {
             let found = format!("{:?}", WorkerUrl::refused(&worker.url));
-            faults.push(Fault::value(within("url"), found, allowed));
+            let is_grpc = worker.url.starts_with("grpc");
+            let instead =
+                if is_grpc { "; engines are asked over HTTP: start them without --grpc-mode" } else { "" };
+            faults.push(Fault::value(within("url"), found, format!("{allowed}{instead}")));
         }
     }
     // Policies see it in 32 bits.

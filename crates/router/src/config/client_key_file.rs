@@ -26,14 +26,35 @@ const MAX_NAME_BYTES: usize = 128;
 pub struct ClientKeyEntry {
     /// Its name, for metrics, records and policies: 1 to 128 visible characters. Must be given.
     pub name: String,
-    /// SHA-256 of the key, 64 hexadecimal digits. Must be given.
-    pub sha256: String,
+    /// SHA-256 of the key, 64 hexadecimal digits, or a list of those of several keys, such as the one before and
+    /// the one after a change of keys. Must be given.
+    pub sha256: KeyHashes,
     /// Requests in flight at a time, above 0. Default: no limit.
     pub max_concurrent_requests: Option<u32>,
     /// Requests in a minute, above 0. Default: no limit.
     pub requests_per_minute: Option<u32>,
     /// Tokens of prompts and answers in a minute, above 0. Default: no limit.
     pub tokens_per_minute: Option<u32>,
+}
+
+/// The digests of one client's keys, as text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum KeyHashes {
+    /// Of one key.
+    One(String),
+    /// Of keys that are good at the same time.
+    Several(Vec<String>),
+}
+
+impl KeyHashes {
+    /// All of them.
+    pub(crate) fn all(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -43,9 +64,11 @@ struct ClientKeyFile {
 }
 
 impl ClientKeyEntry {
-    /// The digest of the key.
-    pub(crate) fn digest(&self) -> Option<[u8; DIGEST_BYTES]> {
-        hex::decode(&self.sha256)?.try_into().ok()
+    /// The digests of its keys; `None` if one of them is none, or there are none.
+    pub(crate) fn digests(&self) -> Option<Vec<[u8; DIGEST_BYTES]>> {
+        let digest = |text: &String| hex::decode(text)?.try_into().ok();
+        let all: Option<Vec<_>> = self.sha256.all().iter().map(digest).collect();
+        all.filter(|all| !all.is_empty())
     }
 
     fn fault(&self) -> Option<&'static str> {
@@ -55,8 +78,10 @@ impl ClientKeyEntry {
         if !is_name {
             return Some("name: 1 to 128 visible ASCII characters");
         }
-        if self.digest().is_none() {
-            return Some("sha256: 64 hexadecimal digits, as `sgl-router key hash` prints them; not the key");
+        if self.digests().is_none() {
+            return Some(
+                "sha256: 64 hexadecimal digits, as `sgl-router key hash` prints them, or a list of such; not the key",
+            );
         }
         limits.contains(&Some(0)).then_some("limits: above 0, or left out")
     }
@@ -92,8 +117,9 @@ fn keys_in(text: &str) -> Result<Vec<ClientKeyEntry>, String> {
         if !names.insert(&key.name) {
             return Err(format!("keys[{position}]: the name {:?} is another key's, too", key.name));
         }
-        if !digests.insert(key.sha256.to_ascii_lowercase()) {
-            return Err(format!("keys[{position}]: {:?} is the key of another name, too", key.name));
+        let mut hashes = key.sha256.all().iter();
+        if !hashes.all(|hash| digests.insert(hash.to_ascii_lowercase())) {
+            return Err(format!("keys[{position}]: a key of {:?} stands there before, too", key.name));
         }
     }
     Ok(file.keys)
@@ -116,7 +142,9 @@ mod tests {
         let keys = read(&format!("[[keys]]\nname = \"a\"\nsha256 = \"{digest}\"\nrequests_per_minute = 7\n"));
         let keys = keys.unwrap();
         assert_eq!((keys[0].name.as_str(), keys[0].requests_per_minute), ("a", Some(7)));
-        assert_eq!(keys[0].digest(), Some([0xab; 32]));
+        assert_eq!(keys[0].digests(), Some(vec![[0xab; 32]]));
+        let both = format!("[[keys]]\nname = \"a\"\nsha256 = [\"{digest}\", \"{}\"]\n", "cd".repeat(32));
+        assert_eq!(read(&both).unwrap()[0].digests(), Some(vec![[0xab; 32], [0xcd; 32]]));
         assert_eq!(read("keys = []\n").unwrap(), []);
         assert!(
             read(" \n").unwrap_err().ends_with("keys.toml is empty; a file without keys holds: keys = []")
@@ -132,7 +160,15 @@ mod tests {
             (key("", &digest), "keys[0]: name"),
             (key("a b", &digest), "keys[0]: name"),
             (key("a", &digest) + &key("a", &"cd".repeat(32)), "keys[1]: the name \"a\""),
-            (key("a", &digest) + &key("b", &digest.to_uppercase()), "keys[1]: \"b\" is the key of another"),
+            (
+                key("a", &digest) + &key("b", &digest.to_uppercase()),
+                "keys[1]: a key of \"b\" stands there before",
+            ),
+            ("[[keys]]\nname = \"a\"\nsha256 = []\n".to_owned(), "keys[0]: sha256"),
+            (
+                format!("[[keys]]\nname = \"a\"\nsha256 = [\"{digest}\", \"{digest}\"]\n"),
+                "keys[0]: a key of \"a\" stands there before",
+            ),
             (key("a", &digest) + "tokens_per_minute = 0\n", "keys[0]: limits"),
             (
                 "[[keys]]\nname = \"a\"\nkey = \"sk-secret\"\n".to_owned(),

@@ -31,8 +31,12 @@ pub(crate) fn config_view(config: &CheckedConfig) -> Value {
     view
 }
 
-/// The view of a router that runs as `running` says and follows `read` where a reload does.
-pub(crate) fn followed(mut running: Value, read: &CheckedConfig) -> Value {
+/// The view of a router that runs as `running` says and follows `read` where a reload does; `share` of the
+/// requests are recorded, if any may be.
+pub(crate) fn followed(mut running: Value, read: &CheckedConfig, share: Option<f64>) -> Value {
+    if let Some(share) = share {
+        set(&mut running, "records", "sample", json!(share));
+    }
     let mut read = config_view(read);
     if let (Value::Object(running), Value::Object(read)) = (&mut running, &mut read) {
         running.extend(FOLLOWED.iter().filter_map(|key| read.remove_entry(*key)));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
-use crate::config::client_key_file::{ClientKeyEntry, read_client_keys};
+use crate::config::client_key_file::{ClientKeyEntry, KeyHashes, read_client_keys};
 use crate::config::secret::Secret;
 use sglang_router_rs::config::Fault;
 use sglang_router_rs::types::{file, shown_path};
@@ -74,7 +74,7 @@ impl KeySettings {
 fn worker_key(key: &Secret) -> ClientKeyEntry {
     ClientKeyEntry {
         name: WORKER_KEY_NAME.to_owned(),
-        sha256: key.sha256(),
+        sha256: KeyHashes::One(key.sha256()),
         max_concurrent_requests: None,
         requests_per_minute: None,
         tokens_per_minute: None,

@@ -24,6 +24,7 @@ pub(crate) mod engine_setting;
 pub(crate) mod tokenizer_entry;
 pub(crate) mod secret;
 pub(crate) mod client_key_file;
+pub(crate) mod admin_token;
 pub(crate) mod keys_section;
 pub(crate) mod worker_entry;
 pub(crate) mod worker_source;

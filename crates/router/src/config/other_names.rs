@@ -71,6 +71,11 @@ pub(crate) const ALL: [OtherPolicy; 4] = [
     },
 ];
 
+/// What does here what a policy of another router does there, where none is the same.
+pub(crate) fn instead_of(name: &str) -> Option<&'static str> {
+    (name == "bucket").then_some("token_pools, which keeps short and long requests apart")
+}
+
 /// What this name is in another router.
 pub(crate) fn find(name: &str) -> Option<&'static OtherPolicy> {
     ALL.iter().find(|other| other.name == name)

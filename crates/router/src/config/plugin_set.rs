@@ -128,11 +128,21 @@ impl PluginSet {
                 (names.built_in.to_vec(), "built in"),
                 (names.embedded.to_vec(), "embedded"),
                 (known.collect(), "plugins"),
+                (
+                    other_names::ALL
+                        .iter()
+                        .filter(|other| names.has(other))
+                        .map(|other| other.name)
+                        .collect(),
+                    "names of other routers",
+                ),
             ];
             let groups = groups.into_iter().filter(|(names, _)| !names.is_empty());
             let groups: Vec<String> =
                 groups.map(|(names, kind)| format!("{} ({kind})", names.join(", "))).collect();
-            let allowed = format!("one of {}", groups.join("; "));
+            let instead =
+                other_names::instead_of(policy).map_or_else(String::new, |what| format!("{what}; or "));
+            let allowed = format!("{instead}one of {}", groups.join("; "));
             faults.extend(found);
             faults.push(Fault::value("policy", format!("{policy:?}"), allowed));
             return;

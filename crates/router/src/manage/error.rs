@@ -4,7 +4,7 @@ use crate::manage::kept_plugin::BadFile;
 use sgl_oci::RegistryError;
 use sglang_router_rs::config::{Rollout, RolloutMode};
 use sglang_router_rs::policies::{OperationError, PluginError};
-use sglang_router_rs::types::shown;
+use sglang_router_rs::types::{in_full, shown};
 
 /// Why a change was refused. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,20 @@ pub enum ManageError {
     /// The plugin or its new generation is at fault.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// A module does not start with keys of its configuration that another module's plugin had under the same
+    /// name.
+    #[error(
+        "{}; {} come from the plugin that serves under this name; what this module does not have is dropped by \
+         `--config KEY=null`, over HTTP by {{\"config\": {{\"KEY\": null}}}}",
+        in_full(source),
+        keys.join(", ")
+    )]
+    Inherited {
+        /// What it said.
+        source: PluginError,
+        /// The keys.
+        keys: Vec<String>,
+    },
     /// The module's registry, or the module there.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -73,6 +87,17 @@ impl From<OperationError> for ManageError {
 }
 
 impl ManageError {
+    /// The error of a load whose configuration has these keys of the plugin before.
+    pub(crate) fn of_load(source: PluginError, inherited: Vec<String>) -> Self {
+        if matches!(source, PluginError::Start { .. }) && !inherited.is_empty() {
+            let mut keys: Vec<String> = inherited.iter().map(|key| format!("`{}`", shown(key))).collect();
+            keys.sort();
+            Self::Inherited { source, keys }
+        } else {
+            Self::Plugin(source)
+        }
+    }
+
     /// A plugin that is new cannot be a canary or a shadow: there is none of these names beside it.
     pub(crate) fn nothing_beside(name: &str, rollout: Rollout, names: &[String]) -> Self {
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };

@@ -160,12 +160,14 @@ impl PluginManager {
             return Err(ManageError::nothing_beside(name, options.rollout, &names));
         }
         let arriving = self.keep_module(name, &module.wasm).await?;
+        let inherited = if created { Vec::new() } else { settings.left_to(&config.config) };
         let loaded = self.factory.load(Load::module(config, module).with(options).watched_by(progress)).await;
         if let Some(digest) = arriving {
             let (name, loaded) = (name.to_owned(), loaded.is_ok());
             self.record(Change::Arrived { name, digest, loaded }).await;
         }
-        Ok(self.pushed(loaded?, (created, began)))
+        let loaded = loaded.map_err(|error| ManageError::of_load(error, inherited))?;
+        Ok(self.pushed(loaded, (created, began)))
     }
 
     /// Makes a new generation of the module that serves under a name, with other settings.

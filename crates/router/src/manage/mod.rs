@@ -3,6 +3,7 @@
 
 pub(crate) mod digest;
 pub(crate) mod file_stamp;
+pub(crate) mod followed_file;
 pub(crate) mod kept_plugin;
 pub(crate) mod durable_file;
 mod kept_set;
@@ -25,6 +26,7 @@ mod foresight;
 mod kept_policy;
 pub(crate) mod placing;
 pub(crate) mod policy_metrics;
+mod switch_error;
 pub(crate) mod policy_switch;
 pub(crate) mod plugin_metrics;
 pub(crate) mod restore;
@@ -36,5 +38,6 @@ pub use crate::manage::manager::PluginManager;
 pub(crate) use crate::manage::module_file::Module;
 pub(crate) use crate::manage::module_sources::ModuleSources;
 pub(crate) use crate::manage::placing::Placing;
-pub(crate) use crate::manage::policy_switch::{PolicySwitch, SwitchError};
+pub(crate) use crate::manage::policy_switch::PolicySwitch;
 pub(crate) use crate::manage::settings::Settings;
+pub(crate) use crate::manage::switch_error::SwitchError;

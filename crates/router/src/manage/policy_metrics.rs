@@ -1,5 +1,6 @@
 //! The metrics of the policy that places requests, and of those that were on trial beside it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -44,9 +45,19 @@ pub(crate) fn register(placing: &Arc<Placing>, ends: &Arc<TrialEnds>, metrics: &
         let share = trial.as_ref().map_or(0.0, |trial| trial.options.percent / 100.0);
         let kind = |policy: &PolicyHandle| kind_of(policy).as_str().replace(' ', "_");
         let family = families.family(&catalogue::POLICY_SHARE);
-        family.gauge(&[policy.name(), &kind(&policy), "in_use"], 1.0 - share);
-        if let Some(trial) = &trial {
-            family.gauge(&[trial.policy.name(), &kind(&trial.policy), "on_trial"], share);
+        let mut tell = |policy: &PolicyHandle, role: &str, share: f64| {
+            let stand_in = policy.stand_in();
+            let own = if stand_in.is_some() { 0.0 } else { share };
+            family.gauge(&[policy.name(), &kind(policy), role], own);
+            stand_in.and_then(|stand_in| stand_in.policy).map(|name| (name, share - own))
+        };
+        let mut stand_ins = BTreeMap::<String, f64>::new();
+        let of_trial = trial.as_ref().and_then(|trial| tell(&trial.policy, "on_trial", share));
+        for (name, share) in tell(&policy, "in_use", 1.0 - share).into_iter().chain(of_trial) {
+            *stand_ins.entry(name).or_default() += share;
+        }
+        for (name, share) in stand_ins {
+            family.gauge(&[&name, "built_in", "fallback"], share);
         }
         let family = families.family(&catalogue::POLICY_TRIALS);
         for (end, count) in

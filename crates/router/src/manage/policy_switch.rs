@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 use crate::config::embedded_path::embedded_path;
 use crate::config::other_names;
 use crate::config::other_names::OtherKind;
-use crate::manage::error::ManageError;
 use crate::manage::kept_policy::{ChosenPolicy, KeptPolicy};
 use crate::manage::manager::PluginManager;
 use crate::manage::module_file::Module;
 use crate::manage::placing::{Placing, PolicyTrial};
 use crate::manage::policy_metrics::{TrialEnds, kind_of};
 use crate::manage::settings::Settings;
+use crate::manage::switch_error::SwitchError;
 use sgl_api::{AfterRestart, PolicyTrialView, PolicyView, TrialCounts};
 use sglang_router_rs::config::{
     CanaryOptions, Fault, Faults, PluginOptions, Rollout, WasmPolicyConfig, plugin_faults,
@@ -29,43 +29,6 @@ use sglang_router_rs::types::shown;
 
 /// How often a policy on trial is judged.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// Why the policy was not changed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SwitchError {
-    /// There is no such policy.
-    #[error(
-        "there is no policy {name}; GET /v1/policies (`sgl-router policy list`) lists those that there are"
-    )]
-    Unknown {
-        /// Its name.
-        name: String,
-    },
-    /// It places requests already.
-    #[error("the policy {name} is in use already")]
-    InUse {
-        /// Its name.
-        name: String,
-    },
-    /// Another one is on trial.
-    #[error("the policy {name} is on trial: promote it or roll it back first")]
-    OnTrial {
-        /// Its name.
-        name: String,
-    },
-    /// There is no trial.
-    #[error("no policy is on trial")]
-    NoTrial,
-    /// There is nothing to go back to.
-    #[error("no policy is on trial, and none was in use before this one")]
-    NothingBefore,
-    /// The bounds of the trial cannot be.
-    #[error("the trial's bounds cannot be: {}", .0.in_one_line())]
-    Bounds(Faults),
-    /// The embedded module of the policy cannot be loaded.
-    #[error("the policy cannot be loaded: {0}")]
-    Load(#[from] ManageError),
-}
 
 /// Changes the policy that places a router's requests.
 ///
@@ -88,6 +51,8 @@ pub(crate) struct PolicySwitch {
 #[derive(Debug, Default)]
 struct SwitchNotes {
     previous: Option<String>,
+    /// What the last change took out of use, if that was a rollback.
+    rolled_back: Option<String>,
     is_kept: bool,
     last_event: Option<String>,
 }
@@ -221,7 +186,7 @@ impl PolicySwitch {
     ///
     /// # Errors
     ///
-    /// [`SwitchError::NothingBefore`], or as [`use_policy`](Self::use_policy).
+    /// [`SwitchError::NothingBefore`], [`SwitchError::RolledBack`] if that was just done, or as [`use_policy`](Self::use_policy).
     ///
     /// # Cancel safety
     ///
@@ -233,10 +198,24 @@ impl PolicySwitch {
             self.drop_trial(&trial, "by the operator");
             return Ok(());
         }
-        let previous = self.notes.lock().previous.clone().ok_or(SwitchError::NothingBefore)?;
+        let now = self.placing.policy().name().to_owned();
+        let previous = self.previous(&now)?;
         let policy = self.find(&previous).await?;
         self.enter(policy, "rolled back by the operator").await;
+        let mut notes = self.notes.lock();
+        // Else the next rollback would bring back what this one took away.
+        (notes.previous, notes.rolled_back) = (None, Some(now));
         Ok(())
+    }
+
+    /// What a rollback goes back to.
+    fn previous(&self, now: &str) -> Result<String, SwitchError> {
+        let notes = self.notes.lock();
+        match (&notes.previous, &notes.rolled_back) {
+            (Some(previous), _) => Ok(previous.clone()),
+            (None, Some(from)) => Err(SwitchError::RolledBack { now: now.to_owned(), from: from.clone() }),
+            (None, None) => Err(SwitchError::NothingBefore),
+        }
     }
 
     /// Judges policies on trial, until told to stop.
@@ -300,7 +279,7 @@ impl PolicySwitch {
         let mut notes = self.notes.lock();
         notes.last_event = Some(event);
         if previous.is_some() {
-            notes.previous = previous;
+            (notes.previous, notes.rolled_back) = (previous, None);
         }
     }
 
@@ -355,6 +334,7 @@ impl PolicySwitch {
         PolicyView {
             name: policy.name().to_owned(),
             kind: kind_of(&policy),
+            stand_in: policy.stand_in(),
             configured: self.configured.clone(),
             previous: notes.previous.clone(),
             after_restart,

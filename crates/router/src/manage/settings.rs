@@ -1,5 +1,7 @@
 //! Settings of a plugin as an operator sends them: only those to change.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use crate::config::near_names::nearest_first;
@@ -51,6 +53,15 @@ impl Settings {
     /// True if nothing is to change.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The keys of a plugin's own configuration that these settings leave as they were before.
+    pub(crate) fn left_to(&self, own: &HashMap<String, Value>) -> Vec<String> {
+        let given = self.0.get("config");
+        own.keys()
+            .filter(|key| given.is_none_or(|given| given.get(key.as_str()).is_none()))
+            .cloned()
+            .collect()
     }
 
     /// The names of the settings to change, each with its path: `options.min_warm`, or `config.spread`

@@ -128,6 +128,8 @@ metrics! {
         "Circuit breaker: 0 closed, 1 open, 2 half-open";
     WORKER_FULL = Gauge "worker_full" ["worker"]
         "Whether a worker said that it is full, a moment ago: 0 or 1";
+    WORKER_LATENCY = Gauge "worker_latency_seconds" ["worker"]
+        "Moving average of the times to the first byte of a worker's answers; left out before the first";
     WORKER_IDLE_CONNECTIONS = Gauge "worker_idle_connections" ["worker"]
         "Idle connections to a worker";
     WORKER_RECONNECTS = Counter "worker_reconnects" ["worker"]
@@ -257,7 +259,7 @@ metrics! {
     POLICY_METRICS "sgl_router":
 
     POLICY_SHARE = Gauge "policy_share" ["policy", "kind", "role"]
-        "Share of the decisions that a policy makes, 0 to 1";
+        "Share of the decisions that a policy makes, 0 to 1; of one that is paused or whose breaker is open 0";
     POLICY_TRIALS = Counter "policy_trials" ["end"]
         "Policies that were on trial, by how that ended";
 }

@@ -136,6 +136,7 @@ async fn serve<F: Form>(
         }
         let reason = course.tried.begin();
         reason.into_iter().for_each(|reason| proxy.measures().retried(reason));
+        note_worker(inbound, &course.snapshot, chosen);
         let span = begin_span(inbound, &course.snapshot, chosen, reason);
         let attempted = F::judge(form.attempt(placed, course.others(model, chosen)).await);
         if let Some(span) = span {
@@ -162,6 +163,13 @@ async fn serve<F: Form>(
     }
     course.second = form.second_run().carried_on();
     Ok(None)
+}
+
+/// Notes at whom the request is, if somebody tells of that.
+fn note_worker(inbound: &Inbound, snapshot: &Snapshot, chosen: Selection) {
+    if let Some((placed_at, target)) = inbound.head.placed_at().zip(snapshot.target(chosen.decode)) {
+        placed_at.set(target.name().clone());
+    }
 }
 
 /// The span of an attempt, if the request is traced. Boxed: most requests need no room for it.

@@ -14,7 +14,10 @@ use crate::proxy::measures::Measures;
 use crate::proxy::pressure::Pressure;
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::response_homes::ResponseHomes;
+use crate::proxy::route::Route;
 use crate::proxy::sent_prefixes::SentPrefixes;
+use crate::proxy::shortage::Shortage;
+use crate::proxy::snapshot::Snapshot;
 use crate::proxy::source_reports::{SourceReport, SourceReports};
 use crate::proxy::traces::Tracer;
 use crate::proxy::worker_door::WorkerDoor;
@@ -244,6 +247,16 @@ impl DataPlane {
     pub fn is_stopping(&self) -> bool {
         // Relaxed: a flag that orders nothing else.
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Why the router is not ready, for programs and for people: it is stopping, or no worker is well and not
+    /// draining, nor one of each half of a pair. Workers that are merely full are well.
+    pub(crate) fn unreadiness(&self, snapshot: &Snapshot) -> Option<(&'static str, String)> {
+        if self.is_stopping() {
+            return Some(("stopping", "the router is stopping".to_owned()));
+        }
+        let shortage = (!snapshot.is_ready()).then(|| Shortage::of_fleet(snapshot, Route::Chat))?;
+        Some((shortage.as_str(), shortage.to_string()))
     }
 
     /// From now on the router says that it is not ready.

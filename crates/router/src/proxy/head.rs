@@ -8,6 +8,7 @@ use crate::config::forwarding::Forwarding;
 #[cfg(feature = "envoy")]
 use crate::proxy::headers::own_of;
 use crate::proxy::headers::{SaidByClient, join_cookies, prepare_request};
+use crate::proxy::placed_at::PlacedAt;
 use crate::proxy::target::Target;
 use crate::proxy::traces::{RequestTrace, TRACEPARENT};
 use sgl_upstream::{Outgoing, Payload};
@@ -29,6 +30,8 @@ pub(crate) struct Head {
     forwarding: Option<Arc<Forwarding>>,
     /// The trace that workers are told of, if it is sampled.
     trace: Option<Arc<RequestTrace>>,
+    /// Where it is noted at whom the request is, if somebody tells of that.
+    placed_at: Option<Arc<PlacedAt>>,
 }
 
 impl Head {
@@ -39,7 +42,16 @@ impl Head {
             join_cookies(&mut headers);
         }
         let SaidByClient { own, hops } = prepare_request(&mut headers, forwarded_for);
-        Self { method, uri: origin_form(uri), headers, own, hops, forwarding: None, trace: None }
+        Self {
+            method,
+            uri: origin_form(uri),
+            headers,
+            own,
+            hops,
+            forwarding: None,
+            trace: None,
+            placed_at: None,
+        }
     }
 
     /// A head that another proxy carries to the worker: nothing of it is changed here.
@@ -48,7 +60,7 @@ impl Head {
         let request::Parts { method, uri, headers, .. } = head;
         let own = own_of(&headers);
         // Rings are the other proxy's to find.
-        Self { method, uri, headers, own, hops: 0, forwarding: None, trace: None }
+        Self { method, uri, headers, own, hops: 0, forwarding: None, trace: None, placed_at: None }
     }
 
     /// The same, of which workers get only what this lets through.
@@ -59,6 +71,16 @@ impl Head {
     /// The same, of which workers are told that it belongs to this trace.
     pub(crate) fn traced(self, trace: Option<Arc<RequestTrace>>) -> Self {
         Self { trace, ..self }
+    }
+
+    /// The same, of which it is noted here at whom the request is.
+    pub(crate) fn noted(self, placed_at: Option<Arc<PlacedAt>>) -> Self {
+        Self { placed_at, ..self }
+    }
+
+    /// Where it is to be noted at whom the request is.
+    pub(crate) fn placed_at(&self) -> Option<&PlacedAt> {
+        self.placed_at.as_deref()
     }
 
     /// How many proxies the request came through, as it says itself.

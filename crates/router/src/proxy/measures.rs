@@ -142,6 +142,11 @@ impl Measures {
         }
     }
 
+    /// Errors of the router's own, by their codes.
+    pub(crate) fn refused_by_code(&self) -> BTreeMap<String, u64> {
+        self.refused.lock().iter().map(|(code, total)| ((*code).to_owned(), *total)).collect()
+    }
+
     /// Times to the first byte, of all routes.
     pub(crate) fn first_bytes(&self) -> HistogramSnapshot {
         HistogramSnapshot::sum_of(self.first_byte.iter().map(DurationHistogram::snapshot))
@@ -234,6 +239,12 @@ fn tell_workers(backends: &Weak<Backends>, families: &mut Families) {
     gauge(&catalogue::WORKER_DRAINING, &|target| flag(target.worker().is_draining()));
     gauge(&catalogue::WORKER_CIRCUIT_STATE, &|target| f64::from(target.circuit().state() as u8));
     gauge(&catalogue::WORKER_FULL, &|target| flag(target.fullness().is_full()));
+    let latencies = families.family(&catalogue::WORKER_LATENCY);
+    for target in snapshot.targets() {
+        if let Some(ms) = target.worker().report().known().latency_ms {
+            latencies.gauge(&[target.worker().url()], f64::from(ms) / 1000.0);
+        }
+    }
     let endpoints = endpoints(snapshot.targets());
     tell_endpoints(&endpoints, families);
     tell_feeds(&endpoints, families);

@@ -20,6 +20,7 @@ mod json_end;
 mod last_event;
 mod token_usage;
 pub(crate) mod worker_door;
+mod placed_at;
 pub(crate) mod access_log;
 mod token_tally;
 mod usage;

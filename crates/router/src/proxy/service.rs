@@ -19,6 +19,7 @@ use crate::proxy::held_by_answer::HeldByAnswer;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::measures::Measures;
 use crate::proxy::out_body::OutBody;
+use crate::proxy::placed_at::PlacedAt;
 use crate::proxy::proxy_error::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_HOPS, OwnError, ProxyError, ToldStatus};
 use crate::proxy::route::Route;
 use crate::proxy::sessions::finish_session;
@@ -153,6 +154,7 @@ async fn forwarded(
     let (mut head, body) = request.into_parts();
     let key = client.proxy().client_keys().and_then(|_| head.extensions.remove::<Arc<KeyUse>>());
     let trace = client.proxy().tracer().and_then(|_| head.extensions.remove::<Arc<RequestTrace>>());
+    let placed_at = client.proxy().access_log().and_then(|_| head.extensions.remove::<Arc<PlacedAt>>());
     let arriving = Arriving { body, is_held_back: expects_continue(&head)? };
     if arriving.is_held_back {
         somebody_is_fit(client.proxy(), route)?;
@@ -166,7 +168,8 @@ async fn forwarded(
     }
     let body = body?;
     let forwarding = client.proxy().settings().calls.forwarding.clone();
-    let head = Head::new(head, client.forwarded_for()).forwarded_by(forwarding).traced(trace);
+    let head =
+        Head::new(head, client.forwarded_for()).forwarded_by(forwarding).traced(trace).noted(placed_at);
     if head.hops() > MAX_HOPS {
         return Err(ProxyError::Loop { hops: head.hops() });
     }
@@ -304,20 +307,13 @@ struct Readiness {
     sources: Vec<SourceReport>,
 }
 
-/// Ready: not stopping, and a worker is well and not draining, or one of each half of a pair.
+/// Whether the router is ready, with how its workers are.
 fn readiness(proxy: &DataPlane) -> Response<Bytes> {
     let snapshot = proxy.backends().snapshot();
     let count = |counts: &dyn Fn(&FleetWorker) -> bool| {
         snapshot.table().workers().iter().filter(|worker| counts(worker)).count()
     };
-    let reason = if proxy.is_stopping() {
-        Some(("stopping", "the router is stopping".to_owned()))
-    } else if snapshot.is_ready() {
-        None
-    } else {
-        let shortage = Shortage::of_fleet(&snapshot, Route::Chat);
-        Some((shortage.as_str(), shortage.to_string()))
-    };
+    let reason = proxy.unreadiness(&snapshot);
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let (reason, message) = reason.unzip();
     let body = Readiness {

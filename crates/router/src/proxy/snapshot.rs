@@ -200,6 +200,15 @@ impl Snapshot {
         self.serves(self.models.pairings(None), |_| true)
     }
 
+    /// The same if these workers were not there.
+    pub(crate) fn is_ready_without(&self, leaving: &[Arc<Target>]) -> bool {
+        let stays = |index: usize| {
+            let target = self.targets.get(index);
+            target.is_some_and(|target| !leaving.iter().any(|left| Arc::ptr_eq(left, target)))
+        };
+        self.serves(self.models.pairings(None), stays)
+    }
+
     /// True if requests of this route can be served, some of them at least.
     pub fn is_ready_for(&self, route: Route) -> bool {
         let sets = self.models.pairings(None);

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use crate::proxy::access_log::RequestAccount;
 use crate::proxy::clients::Client;
 use crate::proxy::data_plane::DataPlane;
+use crate::proxy::placed_at::PlacedAt;
 use crate::proxy::proxy_error::{OwnError, ToldStatus};
 use crate::proxy::request_id::REQUEST_ID;
 use crate::proxy::route::Route;
@@ -22,6 +23,8 @@ pub(crate) struct WatchedRequest {
     account: Box<RequestAccount>,
     proxy: Arc<DataPlane>,
     trace: Option<Arc<RequestTrace>>,
+    /// For the access log, if there is one.
+    placed_at: Option<Arc<PlacedAt>>,
 }
 
 impl WatchedRequest {
@@ -38,8 +41,12 @@ impl WatchedRequest {
         if let Some(trace) = &trace {
             request.extensions_mut().insert(Arc::clone(trace));
         }
+        let placed_at = proxy.access_log().map(|_| Arc::<PlacedAt>::default());
+        if let Some(placed_at) = &placed_at {
+            request.extensions_mut().insert(Arc::clone(placed_at));
+        }
         let account = RequestAccount::begin(started, client.forwarded_for().clone(), request);
-        Some(Self { account: Box::new(account), proxy: Arc::clone(proxy), trace })
+        Some(Self { account: Box::new(account), proxy: Arc::clone(proxy), trace, placed_at })
     }
 
     /// The head of the answer is there.
@@ -72,6 +79,9 @@ impl WatchedRequest {
 impl Drop for WatchedRequest {
     fn drop(&mut self) {
         self.account.duration = self.account.started.elapsed();
+        if self.account.worker.is_none() {
+            self.account.worker = self.placed_at.as_ref().and_then(|placed_at| placed_at.take());
+        }
         if let Some((trace, tracer)) = self.trace.as_ref().zip(self.proxy.tracer()) {
             trace.finish(&self.account, tracer);
         }

@@ -24,6 +24,8 @@ use sglang_router_rs::policies::{FleetNeeds, RequestNeeds};
 #[derive(Debug)]
 pub struct Recorder {
     settings: RecordSettings,
+    /// The bits of the share of requests that are recorded: a reload may change it.
+    share: AtomicU64,
     kept: Mutex<VecDeque<Arc<RequestRecord>>>,
     writer: Option<RecordWriter>,
     recorded: AtomicU64,
@@ -42,8 +44,10 @@ impl Recorder {
     pub fn new(settings: RecordSettings) -> io::Result<Arc<Self>> {
         let writer = settings.file.as_deref().map(RecordWriter::open).transpose()?;
         let books = (settings.inputs == RecordedInputs::All).then(KeptBooks::new);
+        let share = AtomicU64::new(settings.sample.to_bits());
         Ok(Arc::new(Self {
             settings,
+            share,
             kept: Mutex::default(),
             writer,
             recorded: AtomicU64::new(0),
@@ -65,9 +69,21 @@ impl Recorder {
         });
     }
 
+    /// The share of requests that are recorded.
+    pub(crate) fn share(&self) -> f64 {
+        // Relaxed: a number that orders nothing else.
+        f64::from_bits(self.share.load(Ordering::Relaxed))
+    }
+
+    /// From now on this share of requests is recorded.
+    pub(crate) fn set_share(&self, share: f64) {
+        // Relaxed: see `share`.
+        self.share.store(share.to_bits(), Ordering::Relaxed);
+    }
+
     /// True if the next request is in the sample.
     pub(crate) fn samples(&self) -> bool {
-        let share = self.settings.sample;
+        let share = self.share();
         share > 0.0 && fastrand::f64() < share
     }
 

@@ -271,3 +271,39 @@ async fn sources_are_asked_once_and_what_they_tell_is_told() {
         "{answer}"
     );
 }
+
+#[tokio::test]
+async fn what_would_only_be_seen_at_the_start_is_told_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let junk = file(dir.path(), "junk.creds", "junk");
+    let here = dir.path().to_str().unwrap();
+    for (arguments, key, problem) in [
+        (&["--audit-file", "/nowhere/audit"][..], "admin.audit_file", "/nowhere/audit: "),
+        (&["--audit-file", here], "admin.audit_file", here),
+        (&["--access-log", here], "access_log.file", here),
+        // Addresses for documents (RFC 5737): nobody's.
+        (&["--host", "192.0.2.1"], "server.host", "192.0.2.1: "),
+        (
+            &["--fleet", "nats://127.0.0.1:1", "--fleet-name", "f", "--fleet-credentials", &junk],
+            "fleet",
+            "junk.creds",
+        ),
+        (
+            &["--fleet", "nats://127.0.0.1:1", "--fleet-name", "f", "--fleet-credentials", "/nowhere.creds"],
+            "fleet",
+            "/nowhere.creds",
+        ),
+    ] {
+        let (code, answer) = checked(arguments).await;
+        let faults = told(&answer["faults"]);
+        assert!(
+            code == 1 && faults.len() == 1 && faults[0][0] == key && faults[0][1].contains(problem),
+            "{arguments:?}: {faults:#?}"
+        );
+        assert!(!faults[0][2].is_empty(), "{faults:#?}");
+        assert!(!output(command(&[&["serve"], arguments].concat())).await.status.success(), "{arguments:?}");
+    }
+    // NATS may be away.
+    let (code, answer) = checked(&["--fleet", "nats://127.0.0.1:1", "--fleet-name", "f"]).await;
+    assert_eq!(code, 0, "{answer}");
+}

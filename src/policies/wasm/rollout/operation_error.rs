@@ -19,16 +19,33 @@ pub enum OperationError {
         name: String,
     },
     /// No previous generation is warm.
-    #[error(
-        "plugin `{name}` has no warm generation to go back to; its probation is over, load the old module again"
-    )]
+    #[error("plugin `{name}` has no warm generation to go back to{}", told(former.as_ref()))]
     NothingToRollBack {
         /// The name.
         name: String,
+        /// The module of the generation before, if there was one that nothing was rolled back to or from.
+        former: Option<FormerModule>,
     },
     /// The generation could not take over.
     #[error("the generation could not take over: {0}")]
     Plugin(#[from] PluginError),
+}
+
+/// The module of a generation that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerModule {
+    /// Its path, as the load named it.
+    pub path: String,
+    /// Its SHA-256.
+    pub digest: String,
+}
+
+fn told(former: Option<&FormerModule>) -> String {
+    former.map_or_else(String::new, |FormerModule { path, digest }| {
+        format!(
+            ": the probation is over, and the module before, {path} (sha256 {digest}), has to be loaded again"
+        )
+    })
 }
 
 impl OperationError {

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::config::rollout::{CanaryOptions, ProbationOptions};
 use crate::policies::wasm::rollout::event::PluginEvent;
+use crate::policies::wasm::rollout::operation_error::FormerModule;
 use crate::policies::wasm::state::kept::Saved;
 use crate::policies::wasm::state::seen::Seen;
 
@@ -23,6 +24,8 @@ pub(crate) struct Watch {
     pub(crate) swaps: u64,
     /// How many of them went back.
     pub(crate) rollbacks: u64,
+    /// What served before the stable generation; none if that came back itself, or is the first.
+    pub(crate) former: Option<FormerModule>,
 }
 
 /// The phase of a plugin's rollout.

@@ -21,7 +21,10 @@ impl WasmPolicy {
             self.drop_candidate(None, reason);
             return Ok(active.stable.id);
         }
-        let nothing = || OperationError::NothingToRollBack { name: self.name.clone() };
+        let nothing = || {
+            let former = self.watch.lock().former.clone();
+            OperationError::NothingToRollBack { name: self.name.clone(), former }
+        };
         let previous = active.previous.clone().ok_or_else(nothing)?;
         let id = previous.id;
         if active.stable.can_hand_over_to(&previous) {
@@ -63,6 +66,7 @@ impl WasmPolicy {
         watch.swaps += 1;
         watch.rollbacks += 1;
         let before = std::mem::take(&mut watch.phase);
+        watch.former = None;
         watch.enter(Phase::Settled, event.into());
         self.serve(&previous);
         self.switch(&active, Active { paused: active.paused, ..Active::only(Arc::clone(&previous)) });

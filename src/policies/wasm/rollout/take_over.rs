@@ -9,6 +9,7 @@ use crate::policies::wasm::load::generation::Generation;
 use crate::policies::wasm::rollout::active::Active;
 use crate::policies::wasm::rollout::event::{Displaced, Happened, PluginEvent, TakeOver};
 use crate::policies::wasm::rollout::handover;
+use crate::policies::wasm::rollout::operation_error::FormerModule;
 use crate::policies::wasm::rollout::phase::{Phase, Watch};
 use crate::policies::wasm::rollout::wasm_policy::WasmPolicy;
 use crate::policies::wasm::state::kept::Saved;
@@ -89,6 +90,10 @@ impl WasmPolicy {
         let active = self.active.load_full()?;
         let displaced = self.displace(&mut watch, &active, next.id);
         let event = PluginEvent { what, displaced };
+        let stable = &active.stable;
+        let former =
+            || FormerModule { path: stable.config.module_path.clone(), digest: stable.digest.clone() };
+        watch.former = (!event.is_rollback()).then(former);
         let phase = if keep.is_some() {
             let (since, generation, before) = (Instant::now(), next.id, next.stats.seen());
             Phase::Probation { options: probation, since, generation, before, saved: saved.flatten() }

@@ -2,6 +2,7 @@
 
 use crate::config::plugin::{FailurePolicy, PluginOptions};
 use crate::policies::decision::{Chooser, DecideError, FailureCause};
+use crate::policies::load_balancing::LoadBalancingPolicy;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::wasm::state::plugin_state::PluginState;
 use crate::policies::wasm::state::stats::DecisionStats;
@@ -19,6 +20,11 @@ impl Fallback {
         // The validator has checked the name; the default is the last resort.
         let policy = NativePolicy::by_name(&options.fallback).unwrap_or_default();
         Self { policy, on_failure: options.on_failure }
+    }
+
+    /// The name of the policy that decides then; `None` if requests are refused.
+    pub(crate) fn stand_in(&self) -> Option<&str> {
+        (self.on_failure == FailurePolicy::Fallback).then(|| self.policy.name())
     }
 
     /// Applies the failure policy to a failed decision.

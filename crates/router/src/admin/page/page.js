@@ -268,8 +268,10 @@ function shadow(plugin) {
 
 function policy(now) {
   const { plugin, status } = now;
-  const trial = status.policy_trial;
-  at('policy').textContent = `· ${status.policy}${plugin ? ` · ${plugin.state}` : ' · built in'}${trial ? ` · ${trial.name} on trial` : ''}`;
+  const trial = status.policy_trial, standIn = status.policy_stand_in;
+  const inPlace = standIn ? `, ${standIn.policy ? `${standIn.policy} decides` : 'requests are refused'}` : '';
+  const state = plugin && standIn && standIn.because === 'breaker_open' ? 'breaker open' : plugin && plugin.state;
+  at('policy').textContent = `· ${status.policy}${plugin ? ` · ${state}${inPlace}` : ' · built in'}${trial ? ` · ${trial.name} on trial` : ''}`;
   at('rollout').replaceChildren(...(trial ? policyTrial(trial) : []), ...(plugin ? [...canary(plugin), ...shadow(plugin)] : []));
   at('generations').hidden = !plugin;
   at('policy-note').textContent = plugin ? policyNote(plugin) : 'A policy that is built in has no generations.';
@@ -308,7 +310,7 @@ function workerState(worker) {
   const words = [];
   if (worker.draining) words.push(['draining', 'warn']);
   if (worker.circuit !== 'closed') words.push([`circuit ${worker.circuit.replace('_', ' ')}`, 'bad']);
-  if (!worker.passing) words.push(['fails its checks', 'bad']);
+  if (!worker.passing) words.push(worker.checked === false ? ['not checked yet', 'warn'] : ['fails its checks', 'bad']);
   if (worker.full) words.push(['full', 'warn']);
   if (!words.length) words.push(worker.healthy ? ['ready', 'good'] : ['not ready', 'bad']);
   return words.map(([word, className], place) => element('span', `${place ? ', ' : ''}${word}`, { class: className }));
@@ -329,12 +331,12 @@ function workers(now) {
     const bar = share === null ? '–' : element('span', [element('i', [], { 'data-share': share }), element('b', `${number(share * 100)} %`)], { class: 'share' });
     const age = report.report_age_ms;
     const cells = [worker.url, workerState(worker), [worker.engine.name || '–', worker.model ? ` · ${worker.model}` : ''], number(worker.load), bar,
-      known(report.running), known(report.waiting), report.kv_usage === null || report.kv_usage === undefined ? '–' : percent(report.kv_usage),
+      known(report.running), known(report.waiting), seconds(typeof report.latency_ms === 'number' ? report.latency_ms / 1000 : null), report.kv_usage === null || report.kv_usage === undefined ? '–' : percent(report.kv_usage),
       age === null || age === undefined || age < 0 ? 'never' : seconds(age / 1000), number(worker.failed)];
-    if (mayChange) cells.push(element('span', workerButtons(worker), { class: 'buttons' }));
+    if (mayChange) cells.push(element('span', workerButtons(worker, now.status.workers), { class: 'buttons' }));
     return { cells };
   });
-  const heads = [['Worker'], ['State'], ['Engine'], ['In flight', true], ['Share, last 10 s'], ['Running', true], ['Queued', true], ['KV', true], ['Report', true], ['Failed', true]];
+  const heads = [['Worker'], ['State'], ['Engine'], ['In flight', true], ['Share, last 10 s'], ['Running', true], ['Queued', true], ['Latency', true], ['KV', true], ['Report', true], ['Failed', true]];
   if (mayChange) heads.push(['']);
   table('workers', heads, rows, 'There is no worker yet: add one with POST /workers or in the configuration.');
   // Styles in markup are not allowed here; a property of an element is.
@@ -355,11 +357,13 @@ function sources(now) {
   table('sources', [['Source'], ['Name'], ['State'], ['Answered, ago', true], ['Workers', true], ['Serving', true], ['Held', true]], rows, '');
 }
 
-function workerButtons(worker) {
+function workerButtons(worker, counts) {
   const query = `url=${encodeURIComponent(worker.url)}`;
-  return worker.draining
-    ? [button('Undrain', sure('POST', `workers/undrain?${query}`, `Undrain ${worker.url}`))]
-    : [button('Drain', sure('POST', `workers/drain?${query}`, `Drain ${worker.url}`))];
+  if (worker.draining) return [button('Undrain', sure('POST', `workers/undrain?${query}`, `Undrain ${worker.url}`))];
+  const isLast = worker.healthy && counts.healthy === 1 && !counts.full;
+  return [isLast
+    ? button('Drain', sure('POST', `workers/drain?${query}&force=true`, `Drain ${worker.url}, the last worker that is ready`))
+    : button('Drain', sure('POST', `workers/drain?${query}`, `Drain ${worker.url}`))];
 }
 
 function decisions(now) {

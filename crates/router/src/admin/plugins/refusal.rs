@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use crate::manage::ManageError;
+use crate::manage::module_sources::UPLOADED;
 use sgl_api::{Problem, ProblemFault, problem_code};
 use sgl_oci::RegistryError;
 use sglang_router_rs::config::{Fault, FaultKind};
@@ -20,6 +21,9 @@ impl From<&ManageError> for Problem {
     fn from(error: &ManageError) -> Self {
         let (status, code) = match error {
             ManageError::Plugin(error) => return of_plugin(error),
+            ManageError::Inherited { source, .. } => {
+                return Self { detail: error.to_string(), ..of_plugin(source) };
+            }
             ManageError::Operation(error) => of_operation(error),
             ManageError::Registry(error) => (of_registry(error), error.code()),
             ManageError::Settings { .. } => (StatusCode::BAD_REQUEST, "bad_settings"),
@@ -30,8 +34,18 @@ impl From<&ManageError> for Problem {
             ManageError::State(_) => (StatusCode::INSUFFICIENT_STORAGE, "state_dir_unwritable"),
             ManageError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         };
-        Self::coded(status, code, error.to_string())
+        Self::coded(status, code, format!("{error}{}", way_back(error)))
     }
+}
+
+/// How to come back to a module that is gone, as the rest of the sentence.
+fn way_back(error: &ManageError) -> String {
+    let ManageError::Operation(OperationError::NothingToRollBack { name, former: Some(former) }) = error
+    else {
+        return String::new();
+    };
+    let module = if former.path == UPLOADED { "FILE" } else { &former.path };
+    format!(": `sgl-router plugin push {module} --name {name}`")
 }
 
 fn of_registry(error: &RegistryError) -> StatusCode {

@@ -1,6 +1,6 @@
 //! Flags about policies and their numbers.
 
-use crate::cli::foreign::flag::FlagOwner::{Both, Sglang, SglangDocuments, Vllm, VllmBinary};
+use crate::cli::foreign::flag::FlagOwner::{Both, Sglang, SglangDocuments, Smg, Vllm, VllmBinary};
 use crate::cli::foreign::flag::FlagValues::{Many, Nothing, One};
 use crate::cli::foreign::flag::{ForeignFlag, ignored, means, refused, same};
 
@@ -60,6 +60,18 @@ pub(crate) const OF_POLICIES: &[ForeignFlag] = &[
         Sglang,
         One,
         "there is no policy `bucket`; `token_pools` keeps short and long requests apart",
+    ),
+    ignored(
+        "prefix-token-count",
+        Smg,
+        One,
+        "`prefix_hash` is `prefix_affinity` here: how much of a prompt finds its home is its `prefix_bytes`, in bytes",
+    ),
+    ignored(
+        "prefix-hash-load-factor",
+        Smg,
+        One,
+        "`prefix_hash` is `prefix_affinity` here: when a worker is overloaded say its `factor` and `slack`",
     ),
     ignored("router-temperature", Vllm, One, COSTS),
     ignored("kv-penalty-host", Vllm, One, COSTS),

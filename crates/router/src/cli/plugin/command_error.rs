@@ -178,6 +178,7 @@ fn advice(problem: &Problem) -> &'static str {
             "; commands take the token from --admin-token-file FILE or the variable SGL_ROUTER_ADMIN_TOKEN"
         }
         problem_code::IN_USE => "; to force it: rm --force",
+        problem_code::LAST_WORKER => ": drain --force",
         _ => "",
     }
 }

@@ -100,7 +100,7 @@ fn list(records: &[RequestRecord]) -> String {
             record.route.clone(),
             text(last.map(|decision| decision.chooser.to_string())),
             text(last.and_then(|decision| decision.generation).map(|number| number.to_string())),
-            text(record.outcome.worker.clone()),
+            text(record.outcome.worker.clone().or_else(|| chosen_worker(last?))),
             record.decisions.iter().filter(|decision| decision.wait.is_none()).count().to_string(),
             nanoseconds(last.map(|decision| decision.cost_ns)),
             ended(record).to_owned(),
@@ -109,6 +109,13 @@ fn list(records: &[RequestRecord]) -> String {
         ]
     };
     table(&head, &records.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Who was chosen: of a pair, the decode worker.
+fn chosen_worker(decision: &DecisionRecord) -> Option<String> {
+    let index = decision.chosen.last()?;
+    let chosen = decision.candidates.iter().find(|candidate| candidate.index == *index)?;
+    Some(chosen.url.clone())
 }
 
 fn page(record: &RequestRecord) -> String {

@@ -5,8 +5,9 @@ use http::Method;
 use crate::cli::plugin::client::{AdminClient, Call, json_type};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
-use crate::cli::plugin::table::{nanoseconds, table};
+use crate::cli::plugin::table::{count, nanoseconds, table};
 use crate::cli::policy::args::{PolicyArgs, PolicyCommand, UseArgs};
+use crate::cli::status::span;
 use sgl_api::{AfterRestart, PolicyChoice, PolicyList, PolicyTrialView, PolicyView, TrialCounts};
 use sglang_router_rs::config::CanaryOptions;
 use sglang_router_rs::types::printable;
@@ -75,7 +76,11 @@ fn list_page(list: &PolicyList) -> String {
                 (_, true) => "on trial",
                 _ => "",
             };
-            vec![policy.name.clone(), policy.kind.as_str().to_owned(), use_of.to_owned()]
+            let use_of = match &policy.stand_in {
+                Some(stand_in) => format!("{use_of} ({stand_in})").trim_start().to_owned(),
+                None => use_of.to_owned(),
+            };
+            vec![policy.name.clone(), policy.kind.as_str().to_owned(), use_of]
         })
         .collect();
     table(&["POLICY", "KIND", "USE"], &rows)
@@ -92,7 +97,9 @@ fn page(view: &PolicyView) -> String {
             )
         }
     };
-    let mut text = format!("policy {name} ({}); {restart}\n", view.kind.as_str());
+    let stand_in = view.stand_in.as_ref().map_or_else(String::new, |stand_in| format!("; {stand_in}"));
+    let kind = printable(&format!("{}{stand_in}", view.kind.as_str()));
+    let mut text = format!("policy {name} ({kind}); {restart}\n");
     if let Some(previous) = &view.previous {
         text.push_str(&format!("before: {}\n", printable(previous)));
     }
@@ -120,7 +127,7 @@ fn trial_page(policy: &str, trial: &PolicyTrialView) -> String {
     format!(
         "on trial: {} ({}) with {} % of the decisions for {} s\n\
          promoted after {} s and {} decisions if it fails at most {} % more decisions and {} % more requests, and its \
-         p99 is at most {} times as long or {} us longer\n\n{}",
+         p99 is at most {} times as long or {} us longer\n{}\n{}",
         printable(&trial.name),
         trial.kind.as_str(),
         bounds.percent,
@@ -131,6 +138,52 @@ fn trial_page(policy: &str, trial: &PolicyTrialView) -> String {
         bounds.max_request_error_rate_increase * 100.0,
         bounds.max_p99_ratio,
         bounds.p99_slack_us,
+        still_missing(trial),
         table(&head, &rows)
     )
+}
+
+/// What keeps the policy on trial from being promoted yet, with how long that takes at the rate so far.
+fn still_missing(trial: &PolicyTrialView) -> String {
+    let decisions = trial.bounds.min_decisions.saturating_sub(trial.own.decisions);
+    let secs = trial.bounds.min_secs.saturating_sub(trial.for_secs);
+    if decisions == 0 && secs == 0 {
+        return String::new();
+    }
+    let rated = (decisions * trial.for_secs.max(1)).checked_div(trial.own.decisions);
+    let span = match rated {
+        Some(rated) => format!("some {} at the rate so far", span(rated.max(secs) * 1000)),
+        None => "no telling how long: none was made so far".to_owned(),
+    };
+    format!("still missing: {} and {secs} s, {span}\n", count(decisions, "decision"))
+}
+
+#[cfg(test)]
+mod tests {
+    use sgl_api::PolicyKind;
+
+    use super::*;
+
+    #[test]
+    fn what_a_trial_still_needs_is_told_with_the_time_that_it_takes() {
+        let trial = |decisions, for_secs| PolicyTrialView {
+            name: "p".to_owned(),
+            kind: PolicyKind::Plugin,
+            bounds: CanaryOptions { min_secs: 30, min_decisions: 1000, ..CanaryOptions::default() },
+            for_secs,
+            own: TrialCounts { decisions, ..TrialCounts::default() },
+            stable: TrialCounts::default(),
+        };
+        let told = |decisions, for_secs| still_missing(&trial(decisions, for_secs));
+        assert_eq!(
+            told(100, 10),
+            "still missing: 900 decisions and 20 s, some 1 min 30 s at the rate so far\n"
+        );
+        assert_eq!(told(999, 1), "still missing: 1 decision and 29 s, some 29 s at the rate so far\n");
+        assert_eq!(
+            told(0, 5),
+            "still missing: 1000 decisions and 25 s, no telling how long: none was made so far\n"
+        );
+        assert_eq!(told(1000, 30), "");
+    }
 }

@@ -88,10 +88,10 @@ impl Applied {
     pub(crate) fn of(config: &CheckedConfig) -> Self {
         let digest = |secret: Option<&[u8]>| secret.map(sha256);
         let worker_key = config.proxy.keys.worker.as_ref().map(HeaderValue::as_bytes);
-        let secrets = [
-            ("admin.token", digest(config.admin_token.as_deref().map(str::as_bytes))),
-            ("keys.worker_api_key", digest(worker_key)),
-        ];
+        // One in a file is followed.
+        let token = config.admin_token.as_deref().filter(|_| config.admin_token_file.is_none());
+        let secrets =
+            [("admin.token", digest(token.map(str::as_bytes))), ("keys.worker_api_key", digest(worker_key))];
         Self { fixed: WrittenKeys::of(&config.fixed), secrets, trust: config.trust.clone() }
     }
 

@@ -17,9 +17,10 @@ use crate::config::worker_entry::WorkerEntry;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::client_keys;
 use crate::proxy::client_keys::KeyRing;
+use crate::records::Recorder;
 use crate::tls::CertificateWatch;
 use crate::tokens::{TokenizerSet, Tokenizing};
-use sgl_api::{ChangedValue, Problem, ReloadReport, Reloadable, ReloadedAs};
+use sgl_api::{ChangedValue, Problem, ReloadChange, ReloadReport, Reloadable, ReloadedAs};
 use sglang_router_rs::policies::TrustPolicy;
 
 /// Applies configurations to a running router.
@@ -33,6 +34,7 @@ pub(crate) struct Reloader {
     certificates: Arc<CertificateWatch>,
     client_keys: Option<Arc<KeyRing>>,
     access_log: Option<Arc<AccessLog>>,
+    recorder: Option<Arc<Recorder>>,
     door: Arc<ConfigDoor>,
 }
 
@@ -69,6 +71,7 @@ impl Reloader {
             certificates: Arc::clone(router.certificates()),
             client_keys: proxy.client_keys().cloned(),
             access_log: proxy.access_log().cloned(),
+            recorder: proxy.recorder().cloned(),
             door: Arc::clone(router.config_door()),
         }
     }
@@ -121,7 +124,8 @@ impl Reloader {
                 }
             }
         }
-        report.needs_restart = self.applied.left(&Applied::of(&read.config));
+        self.add_share(&read.config, &mut report);
+        report.needs_restart = self.left(&read.config);
         self.workers.plan(&workers_of(&read.config), &mut report);
         self.plugins.plan(&read.config, read.trust, &mut report).await;
         Ok(report)
@@ -155,13 +159,17 @@ impl Reloader {
         self.reload_trust(&config, trust, &mut report);
         self.reload_tokenizers(tokenizers, &mut report).await;
         self.reload_client_keys(&mut report).await;
-        report.needs_restart = self.applied.left(&Applied::of(&config));
+        if let (Some(share), Some(recorder)) = (self.add_share(&config, &mut report), &self.recorder) {
+            recorder.set_share(share);
+        }
+        report.needs_restart = self.left(&config);
         tell_what_is_left(&report.needs_restart);
         self.workers.reload(workers_of(&config), &mut report);
         self.plugins.reload(&config, &mut report).await;
         // The old values of keys that need a restart stay, so that the next reload reports them again.
         self.applied.trust.clone_from(&config.trust);
-        self.door.update(|running| followed(running, &config));
+        let share = self.recorder.as_ref().map(|recorder| recorder.share());
+        self.door.update(|running| followed(running, &config, share));
         let (left, leaving) = (report.needs_restart.len(), self.workers.leaving());
         tracing::info!(left, leaving, "reloaded the configuration");
         Ok(report)
@@ -173,6 +181,28 @@ impl Reloader {
         let read = tokio::task::spawn_blocking(move || NextConfig::read(&args, &before, cache_bytes));
         // It panics for nothing that files may hold.
         read.await.unwrap_or(Err(ReloadError::Stopping))
+    }
+
+    /// The keys that were changed and need a restart.
+    fn left(&self, config: &CheckedConfig) -> Vec<ChangedValue> {
+        let mut left = self.applied.left(&Applied::of(config));
+        // Where nothing records, somebody has to open what does.
+        left.retain(|changed| self.recorder.is_none() || changed.key != "records.sample");
+        left
+    }
+
+    /// Adds the share of requests that are recorded if it is another, and gives it.
+    fn add_share(&self, config: &CheckedConfig, report: &mut ReloadReport) -> Option<f64> {
+        let before = self.recorder.as_ref()?.share();
+        let now = config.records.as_ref().map_or(0.0, |records| records.sample);
+        if before.to_bits() == now.to_bits() {
+            return None;
+        }
+        let [before, now_told] = [before, now].map(|share| Some(share.to_string()));
+        let values = vec![ChangedValue { key: "sample".to_owned(), before, now: now_told }];
+        let told = change(Reloadable::Records, "sample", ReloadedAs::Changed);
+        report.applied.push(ReloadChange { values, ..told });
+        Some(now)
     }
 
     /// Adds the rules about signatures if they are others; true if they are.

@@ -84,13 +84,14 @@ pub(crate) fn add_client_keys(report: &mut ReloadReport, before: &[ClientKeyEntr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::client_key_file::KeyHashes;
     use sgl_api::ChangedValue;
 
     #[test]
     fn keys_of_clients_that_are_others_are_named_and_their_digests_are_not_told() {
         let key = |name: &str, digit: &str, requests_per_minute| ClientKeyEntry {
             name: name.to_owned(),
-            sha256: digit.repeat(64),
+            sha256: KeyHashes::One(digit.repeat(64)),
             max_concurrent_requests: None,
             requests_per_minute,
             tokens_per_minute: None,

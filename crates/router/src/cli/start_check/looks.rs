@@ -1,6 +1,6 @@
 //! What a start looks at beside plugins: certificates, tokenizers, keys of rules, files that it writes.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use crate::cli::flags::ServeArgs;
 use crate::cli::foreign;
@@ -44,6 +44,7 @@ pub(crate) fn look(args: &ServeArgs, config: &CheckedConfig, found: &mut CheckFi
     }
     certificates(config, found);
     ports(config, found);
+    addresses(config, found);
     if let Err(fault) = TrustPolicy::new(config.trust.clone()).check_keys() {
         let remedy = "a public key in PEM form, as `sgl-router plugin keygen` makes them (NAME.pub)";
         found.fault(CheckFinding::new("trust", fault, remedy));
@@ -82,22 +83,39 @@ fn certificate(key: &str, settings: Option<ListenerTlsSettings>, found: &mut Che
     }
 }
 
+/// Nobody can listen at an address that is not this machine's. The port is any free one: a router may be
+/// serving at its own while it is checked what would follow it.
+fn addresses(config: &CheckedConfig, found: &mut CheckFindings) {
+    for (key, address) in listeners(config, "host") {
+        if let Err(error) = TcpListener::bind((address.ip(), 0)) {
+            let remedy = "an address of this machine, 127.0.0.1 for itself only, or 0.0.0.0 for all of them";
+            found.fault(CheckFinding::new(key, format!("{}: {error}", address.ip()), remedy));
+        }
+    }
+}
+
+/// Where the router listens, by this key of each listener's table.
+fn listeners(config: &CheckedConfig, key: &str) -> [(String, SocketAddr); 3] {
+    let all = [
+        ("server", config.data_address),
+        ("metrics", config.metrics_address),
+        ("admin", config.admin_address),
+    ];
+    all.map(|(table, address)| (format!("{table}.{key}"), address))
+}
+
 /// Two listeners cannot have one port of the same addresses.
 fn ports(config: &CheckedConfig, found: &mut CheckFindings) {
-    let listeners = [
-        ("server.port", config.data_address),
-        ("metrics.port", config.metrics_address),
-        ("admin.port", config.admin_address),
-    ];
+    let listeners = listeners(config, "port");
     for (position, (key, address)) in listeners.iter().enumerate() {
-        let meets = |other: &&(&str, SocketAddr)| {
+        let meets = |other: &&(String, SocketAddr)| {
             let all = other.1.ip().is_unspecified() || address.ip().is_unspecified();
             address.port() != 0 && other.1.port() == address.port() && (all || other.1.ip() == address.ip())
         };
         if let Some((other, _)) = listeners.iter().take(position).find(meets) {
             let problem = format!("found {address}, where {other} is already");
             found.fault(CheckFinding::new(
-                *key,
+                key,
                 problem,
                 "a port of its own for each listener, or 0 for any free one",
             ));
@@ -127,7 +145,10 @@ fn folders(config: &CheckedConfig, found: &mut CheckFindings) {
         Some(LogTarget::File(file)) => Some(file.as_path()),
         _ => None,
     };
-    for (key, file) in [("records.file", records), ("access_log.file", access_log)] {
+    let audit = config.audit_file.as_deref();
+    for (key, file) in
+        [("records.file", records), ("access_log.file", access_log), ("admin.audit_file", audit)]
+    {
         if let Some((file, error)) = file.and_then(|file| Some((file, can_append_to(file).err()?))) {
             found.fault(CheckFinding::new(key, cannot(file, error), WRITE_REMEDY));
         }

@@ -5,6 +5,7 @@ mod folders;
 mod looks;
 mod plugin_looks;
 mod source_looks;
+mod fleet_look;
 mod run;
 
 pub use crate::cli::start_check::run::run;

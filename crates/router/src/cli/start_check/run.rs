@@ -8,7 +8,7 @@ use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::count;
 use crate::cli::start_check::finding::{CheckFinding, CheckFindings};
-use crate::cli::start_check::{looks, plugin_looks, source_looks};
+use crate::cli::start_check::{fleet_look, looks, plugin_looks, source_looks};
 use crate::config::checked::CheckedConfig;
 use crate::sources::SourceLook;
 use sglang_router_rs::types::printable;
@@ -39,6 +39,7 @@ pub fn run(args: &ServeArgs) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Boxed: it is much larger than what surrounds it.
     runtime.block_on(Box::pin(plugin_looks::look(&config, &mut findings)));
+    runtime.block_on(Box::pin(fleet_look::look(&config, &mut findings)));
     let sources = runtime.block_on(Box::pin(source_looks::look(&config, &mut findings)));
     let faults = findings.faults.len();
     print(&StartCheck::of(&config, sources, findings), args.start_check.json, page)?;

@@ -7,7 +7,9 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, TableState};
 
-use crate::cli::status::{known, report_age, seconds, span, trial_line, worker_state};
+use crate::cli::status::{
+    known, latency, policy_words, report_age, seconds, span, trial_line, trouble, worker_state,
+};
 use crate::cli::top::history::{History, Interval};
 use sgl_api::{EventView, WorkerView};
 use sglang_router_rs::types::printable;
@@ -88,12 +90,11 @@ pub(crate) fn draw(frame: &mut Frame<'_>, history: &History, screen: &mut Screen
 fn draw_head(frame: &mut Frame<'_>, area: Rect, history: &History, screen: &Screen) {
     let status = &history.now().status;
     let (workers, requests) = (status.workers, status.requests);
-    let kind = if status.policy_is_plugin { "plugin" } else { "built in" };
-    let state = match (&screen.trouble, status.ready, workers.healthy) {
+    let state = match (&screen.trouble, status.ready, trouble(status)) {
         (Some(trouble), ..) => Span::from(printable(trouble)).red().bold(),
         (None, false, _) => Span::from("stopping").yellow().bold(),
-        (None, true, 0) => Span::from("no worker is ready").red().bold(),
-        (None, true, _) => Span::from("serving").green(),
+        (None, true, Some(why)) => Span::from(printable(&why)).red().bold(),
+        (None, true, None) => Span::from("serving").green(),
     };
     let paused = if screen.is_paused { "  paused".yellow() } else { Span::default() };
     let mut lines = vec![
@@ -104,8 +105,9 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, history: &History, screen: &Scre
             paused,
         ]),
         Line::from(format!(
-            "policy {} ({kind})   {} of {} workers ready, {} draining   {} in flight, {} waiting",
+            "policy {} ({})   {} of {} workers ready, {} draining   {} in flight, {} waiting",
             printable(&status.policy),
+            policy_words(status),
             workers.healthy,
             workers.all,
             workers.draining,
@@ -159,12 +161,13 @@ fn curve(
     frame.render_widget(Sparkline::default().block(block).data(bars).max(1000).style(Color::Blue), area);
 }
 
-const WIDTHS: [Constraint; 9] = [
+const WIDTHS: [Constraint; 10] = [
     Constraint::Fill(3),
     Constraint::Fill(2),
     Constraint::Length(10),
     Constraint::Length(9),
     Constraint::Length(7),
+    Constraint::Length(8),
     Constraint::Length(8),
     Constraint::Length(7),
     Constraint::Length(8),
@@ -180,7 +183,18 @@ fn draw_workers(frame: &mut Frame<'_>, area: Rect, history: &History, screen: &m
         Sorting::Failed => workers.sort_by_key(|worker| std::cmp::Reverse(worker.failed)),
         Sorting::Queued => workers.sort_by_key(|worker| std::cmp::Reverse(queued(worker))),
     }
-    let head = ["WORKER", "STATE", "ENGINE", "IN FLIGHT", "SHARE", "RUNNING", "QUEUED", "REPORT", "FAILED"];
+    let head = [
+        "WORKER",
+        "STATE",
+        "ENGINE",
+        "IN FLIGHT",
+        "SHARE",
+        "RUNNING",
+        "QUEUED",
+        "LATENCY",
+        "REPORT",
+        "FAILED",
+    ];
     let rows = workers.iter().map(|worker| row(worker, history));
     let title = format!(" {} workers, by {} ", workers.len(), screen.sorted_by.as_str());
     let table = Table::new(rows, WIDTHS)
@@ -209,6 +223,7 @@ fn row(worker: &WorkerView, history: &History) -> Row<'static> {
         ),
         Cell::from(known(worker.report.running)),
         Cell::from(known(worker.report.waiting)),
+        Cell::from(latency(worker)),
         Cell::from(report_age(worker)),
         Cell::from(worker.failed.to_string()),
     ])

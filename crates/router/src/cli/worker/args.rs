@@ -35,8 +35,8 @@ pub enum WorkerCommand {
     Add(NewWorker),
     /// Changes a worker while it serves; null is the default of a key
     Set(ChangedWorker),
-    /// Ends new requests to a worker; those in flight go on
-    Drain(OneWorker),
+    /// Ends new requests to a worker until `undrain` or a restart of the router; those in flight go on
+    Drain(DrainArgs),
     /// Lets a drained worker have requests again
     Undrain(OneWorker),
     /// Drains a worker, then removes it
@@ -54,7 +54,7 @@ pub struct NewWorker {
     /// File that holds the key that it asks for
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
-    /// Seconds to wait until it has passed a health check
+    /// Seconds to wait until it has passed a health check [default without a number: 600]
     #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "600")]
     pub wait: Option<u64>,
 }
@@ -72,12 +72,23 @@ pub struct ChangedWorker {
     pub api_key_file: Option<PathBuf>,
 }
 
+/// The worker that is drained.
+#[derive(Clone, Debug, Args)]
+pub struct DrainArgs {
+    /// Which one
+    #[command(flatten)]
+    pub one: OneWorker,
+    /// Drains it though it is the last one that is well: every request is answered with 503 then
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// One worker.
 #[derive(Clone, Debug, Args)]
 pub struct OneWorker {
     /// Its URL, or its id
     pub worker: String,
-    /// Seconds to wait until it has no request in flight, or is gone
+    /// Seconds to wait until it has no request in flight, or is gone [default without a number: 3600]
     #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "3600")]
     pub wait: Option<u64>,
 }

@@ -1,5 +1,7 @@
 //! Runs the commands.
 
+use std::io;
+use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +14,8 @@ use crate::cli::plugin::CommandError;
 use crate::cli::plugin::client::{AdminClient, Call, encoded, json_type};
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::table;
-use crate::cli::status::{faults, worker_state};
-use crate::cli::worker::args::{OneWorker, WorkerArgs, WorkerCommand};
+use crate::cli::status::{faults, latency, worker_state};
+use crate::cli::worker::args::{DrainArgs, OneWorker, WorkerArgs, WorkerCommand};
 use crate::cli::worker::sources_page::sources_page;
 use crate::cli::worker::worker_settings::body_of;
 use sgl_api::{SourceList, WorkerList, WorkerRemoval, WorkerView, problem_code};
@@ -22,7 +24,7 @@ use sglang_router_rs::types::printable;
 /// How often a worker is looked at that is waited for.
 const LOOK: Duration = Duration::from_millis(500);
 
-const HEAD: [&str; 7] = ["WORKER", "STATE", "SOURCE", "ROLE", "MODEL", "WEIGHT", "IN FLIGHT"];
+const HEAD: [&str; 8] = ["WORKER", "STATE", "SOURCE", "ROLE", "MODEL", "WEIGHT", "IN FLIGHT", "LATENCY"];
 
 /// Runs one command on a runtime of its own. With `--json` a refusal goes to standard output too. Must
 /// not be called inside another runtime.
@@ -72,11 +74,20 @@ async fn command(client: &AdminClient, command: &WorkerCommand, json: bool) -> R
                 format!("{warnings}{}: changed, {}\n", printable(&view.url), worker_state(view))
             })
         }
-        WorkerCommand::Drain(one) => {
-            let view: WorkerView = client.json(post("drain", one)).await?;
+        WorkerCommand::Drain(DrainArgs { one, force }) => {
+            let mut call = post("drain", one);
+            if *force {
+                call.path.push_str("&force=true");
+            }
+            let view: WorkerView = client.json(call).await?;
             let view = wait_until_idle(client, one, view).await?;
             let in_flight = view.load;
-            print(&view, json, |view| format!("{}: drained, {in_flight} in flight\n", printable(&view.url)))
+            print(&view, json, |view| {
+                format!(
+                    "{}: drained until `sgl-router worker undrain` or a restart of the router, {in_flight} in flight\n",
+                    printable(&view.url)
+                )
+            })
         }
         WorkerCommand::Undrain(one) => {
             let view: WorkerView = client.json(post("undrain", one)).await?;
@@ -112,8 +123,15 @@ async fn wait_until_healthy(
 ) -> Result<WorkerView, CommandError> {
     let Some(limit) = limit else { return Ok(view) };
     let deadline = Instant::now() + Duration::from_secs(limit);
+    let mut told = None;
     while !view.healthy {
         let (url, fault) = (printable(&view.url), view.fault.as_deref().map(printable));
+        if fault.is_some() && fault != told {
+            // Who waits for long wants to know what for; that it cannot be written ends no wait.
+            let fault = fault.as_deref().unwrap_or_default();
+            let _ = writeln!(io::stderr().lock(), "{url}: {fault}; waiting up to {limit} s");
+            told = Some(fault.to_owned());
+        }
         let why = fault.map_or_else(String::new, |fault| format!(" ({fault})"));
         let over = format!("{url} has passed no health check in {limit} s{why}; it stays added");
         pause(deadline, &over).await?;
@@ -186,5 +204,6 @@ fn row(worker: &WorkerView) -> Vec<String> {
         worker.model.clone().unwrap_or_else(|| "-".to_owned()),
         worker.weight.to_string(),
         worker.load.to_string(),
+        latency(worker),
     ]
 }

@@ -43,7 +43,7 @@ pub(crate) struct RequestAccount {
     /// To the first byte of the answer's body, and to the end.
     pub(crate) first_byte: Option<Duration>,
     pub(crate) duration: Duration,
-    /// Who served it.
+    /// Who served it or, if nobody did, was asked for it last.
     pub(crate) worker: Option<HeaderValue>,
     /// What model it was for, as far as the router looked.
     pub(crate) model: Option<Arc<str>>,

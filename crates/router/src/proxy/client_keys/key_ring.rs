@@ -1,6 +1,6 @@
 //! All keys of clients.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,9 +100,10 @@ impl KeyRing {
                 }
                 None => ClientKey::new(entry, now),
             };
-            Some((entry.digest()?, key))
+            let digests = entry.digests().unwrap_or_default();
+            digests.into_iter().map(move |digest| (digest, Arc::clone(&key)))
         };
-        self.keys.store(Arc::new(entries.iter().filter_map(key).collect()));
+        self.keys.store(Arc::new(entries.iter().flat_map(key).collect()));
         *self.entries.lock() = entries.to_vec();
     }
 
@@ -134,7 +135,10 @@ impl KeyRing {
             let Some(ring) = ring.upgrade() else { return };
             let unauthorized = ring.unauthorized.load(Ordering::Relaxed);
             families.family(&catalogue::UNAUTHORIZED_REQUESTS).count(&[], unauthorized);
-            let keys = ring.keys.load_full();
+            let all = ring.keys.load_full();
+            // Several keys of one name are one.
+            let keys: BTreeMap<&str, &Arc<ClientKey>> =
+                all.values().map(|key| (&**key.name(), key)).collect();
             let in_flight = families.family(&catalogue::CLIENT_KEY_IN_FLIGHT);
             for key in keys.values() {
                 in_flight.gauge(&[key.name()], key.in_flight() as f64);

@@ -44,7 +44,7 @@ async fn changes_of_workers_and_plugins_are_told_with_before_and_after_and_are_i
     assert_eq!((&changed["what"], &changed["before"]), (&json!("worker http://127.0.0.1:1"), &Value::Null));
     assert_eq!((&changed["after"]["weight"], &changed["after"]["draining"]), (&json!(2.0), &json!(false)));
 
-    call(admin, with_method("POST", "/workers/drain?url=http://127.0.0.1:1")).await;
+    call(admin, with_method("POST", "/workers/drain?url=http://127.0.0.1:1&force=true")).await;
     let changed = &newest(&router).await[0]["changed"];
     assert_eq!(
         (&changed[0]["before"]["draining"], &changed[0]["after"]["draining"]),

@@ -78,9 +78,9 @@ async fn other_changes_and_what_never_reached_an_endpoint_are_logged() {
     let line = logged(&mut router, "agent/1c", json("POST", "/workers", &secret)).await;
     assert_eq!((&line["level"], &line["fields"]["status"]), (&json!("WARN"), &json!(400)), "{line}");
     assert!(!line.to_string().contains("hush"), "{line}");
-    let drain = with_method("POST", "/workers/drain?url=http://127.0.0.1:1");
+    let drain = with_method("POST", "/workers/drain?url=http://127.0.0.1:1&force=true");
     let line = logged(&mut router, "agent/2", drain).await;
-    assert_eq!(line["fields"]["change"], "POST /workers/drain?url=http://127.0.0.1:1");
+    assert_eq!(line["fields"]["change"], "POST /workers/drain?url=http://127.0.0.1:1&force=true");
     let line = logged(&mut router, "agent/3", with_method("DELETE", "/v1/plugins/none")).await;
     assert_eq!((&line["level"], &line["fields"]["status"]), (&json!("WARN"), &json!(404)));
     assert!(line["fields"]["reason"].as_str().unwrap().starts_with("plugin_not_found: "), "{line}");

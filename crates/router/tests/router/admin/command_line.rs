@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use sgl_policy_abi::Input;
+use sgl_testkit::client::call;
 use sgl_testkit::manifest::manifest;
 use sgl_testkit::process::{Process, command, output, stderr, stdout};
 use sgl_testkit::small_guests::{guest, guest_choosing, guest_with};
@@ -158,6 +159,38 @@ async fn wrong_token_is_told_from_none() {
         [stderr(&output(with).await), stderr(&output(command(&["status", "--admin-url", &admin])).await)];
     assert!(told[0].contains("the token that was shown is not this router's"), "{told:?}");
     assert!(!told[1].contains("that was shown") && told[1].contains("send the admin token"), "{told:?}");
+}
+
+#[tokio::test]
+async fn token_in_a_file_is_followed_and_an_empty_file_locks_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = file(dir.path(), "token", b"first".to_vec());
+    let router = Process::serve(&["--admin-token-file", &token]).await;
+    let admits = async |token: &str| {
+        let request = http::Request::get("/v1/status").header("authorization", format!("Bearer {token}"));
+        call(router.admin, request.body(http_body_util::Full::default()).unwrap()).await.status.is_success()
+    };
+    assert!(admits("first").await && !admits("second").await);
+    std::fs::write(&token, "second\n").unwrap();
+    until(async || admits("second").await).await;
+    assert!(!admits("first").await);
+    // A reload has nothing to say of it.
+    let told = plugin_of(&router, &["reload", "--dry-run"], &token).await;
+    assert!(told.contains("nothing has changed"), "{told}");
+    std::fs::write(&token, "\n").unwrap();
+    let events = async || {
+        let request = http::Request::get("/v1/events").header("authorization", "Bearer second");
+        call(router.admin, request.body(http_body_util::Full::default()).unwrap()).await.text().to_owned()
+    };
+    until(async || events().await.contains("it holds no operators' token")).await;
+    assert!(admits("second").await);
+}
+
+/// What a command says to an operator with this token.
+async fn plugin_of(router: &Process, arguments: &[&str], token: &str) -> String {
+    let admin = format!("http://{}", router.admin);
+    let to_it = ["--admin-url", &admin, "--admin-token-file", token];
+    stdout(&output(command(&[arguments, &to_it].concat())).await)
 }
 
 #[tokio::test]

@@ -54,6 +54,36 @@ async fn each_plugin_of_this_repository_is_embedded_as_it_was_built() {
     assert_eq!(short.lines().count(), 1, "{short}");
 }
 
+/// Runs `plugin` against a router; gives the exit code and standard error.
+async fn plugin_at(router: &Process, arguments: &[&str]) -> (i32, String) {
+    let admin = format!("http://{}", router.admin);
+    let output = output(command(&[&["plugin", "--admin-url", admin.as_str()], arguments].concat())).await;
+    (output.status.code().expect("a code"), stderr(&output))
+}
+
+#[tokio::test]
+async fn module_that_is_left_settings_of_flags_says_whence_they_come_and_how_to_come_back() {
+    let router = Process::serve(&["--policy", "cache_aware", "--cache-threshold", "0.3"]).await;
+    let push = ["push", "embedded:toll", "--name", "cache_aware"];
+    let (code, said) = plugin_at(&router, &[&push[..], &["--canary", "5"]].concat()).await;
+    assert_eq!(code, 1, "{said}");
+    for part in ["`cache_threshold`", "come from the plugin that serves under this name", "--config KEY=null"]
+    {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    let without = ["--config", "cache_threshold=null"];
+    let (code, said) = plugin_at(&router, &[&push[..], &["--canary", "5"], &without].concat()).await;
+    assert_eq!(code, 0, "{said}");
+
+    // Without a probation nothing is warm at once.
+    let settled = ["--options", r#"{"probation": {"secs": 0}}"#];
+    let (code, said) = plugin_at(&router, &[&push[..], &without, &settled].concat()).await;
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = plugin_at(&router, &["rollback", "cache_aware"]).await;
+    let command = "`sgl-router plugin push embedded:cache_aware --name cache_aware`";
+    assert!(code == 1 && said.contains(command), "{said}");
+}
+
 #[tokio::test]
 async fn embedded_policy_serves_without_a_file_and_is_replaced_and_rolled_back() {
     let router = Process::serve(&["--policy", "cache_aware"]).await;
@@ -204,7 +234,11 @@ async fn unknown_policy_is_refused_with_all_that_there_are() {
     let said = stderr(&ended);
     let expected = r#"policy (--policy): found "nobody"; allowed: one of random, round_robin, power_of_two"#;
     assert!(ended.status.code() == Some(1) && said.contains(expected), "{said}");
-    let embedded = format!("(built in); {} (embedded); own (plugins)", sgl_shipped::names().join(", "));
+    let embedded = format!(
+        "(built in); {} (embedded); own (plugins); manual, consistent_hashing, rendezvous_hash, prefix_hash (names of \
+         other routers)",
+        sgl_shipped::names().join(", ")
+    );
     assert!(said.contains(&embedded), "{said}");
     let ended = output(command(&["serve", "--plugin", "own=embedded:nobody"])).await;
     let said = stderr(&ended);

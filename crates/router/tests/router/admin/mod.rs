@@ -21,6 +21,7 @@ mod refusals;
 mod rollouts;
 mod sessions;
 mod signatures;
+mod stand_ins;
 mod state_dir;
 mod strange_files;
 mod watched_dir;

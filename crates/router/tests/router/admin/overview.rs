@@ -3,11 +3,12 @@
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
-use sgl_testkit::client::{call, chat, get};
+use sgl_testkit::client::{call, chat, get, with_method};
 use sgl_testkit::process::{Process, command, output, stderr, stdout};
 use sgl_testkit::small_guests::guest_choosing;
 use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
+use sgl_testkit::{router, upstream};
 
 use crate::admin::api::{Setup, put};
 
@@ -114,9 +115,56 @@ async fn status_tells_by_its_exit_code_whether_somebody_is_served() {
     let empty = Process::serve(&[]).await;
     let (code, out, error) = ran(&["status", "--admin-url", &format!("http://{}", empty.admin)]).await;
     assert_eq!(code, 1, "{error}");
-    assert!(out.contains("0 ready of 0 workers") && error.contains("no worker is ready"), "{out}{error}");
+    assert!(
+        out.contains("0 ready of 0 workers") && error.contains("the router has no workers"),
+        "{out}{error}"
+    );
     let (code, _, error) = ran(&["status", "--admin-url", "http://127.0.0.1:1"]).await;
     assert_eq!(code, 3, "{error}");
+}
+
+#[tokio::test]
+async fn workers_that_are_merely_full_are_no_reason_to_fail_a_health_check() {
+    let worker = Upstream::start(|_| async {
+        let mut answer = upstream::whole(503, "{}");
+        answer.headers_mut().insert("retry-after", http::HeaderValue::from_static("30"));
+        answer
+    })
+    .await;
+    let router = router::over(&[&worker]).await;
+    let addresses = router.addresses();
+    assert_eq!(call(addresses.data, chat("hi")).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(call(addresses.data, get("/readiness")).await.status, StatusCode::OK);
+    let admin = format!("http://{}", addresses.admin);
+    let (code, out, error) = ran(&["status", "--admin-url", &admin]).await;
+    assert!(code == 0 && out.contains("0 ready of 1 worker, 1 full, "), "{out}{error}");
+    call(addresses.data, get("/v1/nothing")).await;
+    let (_, out, error) = ran(&["status", "--admin-url", &admin]).await;
+    assert!(out.contains("errors of its own: 1 not_found\n"), "{out}{error}");
+    // One that is drained is.
+    let drain = format!("/workers/drain?url={}&force=true", worker.url());
+    assert_eq!(call(addresses.admin, with_method("POST", &drain)).await.status, StatusCode::ACCEPTED);
+    assert_eq!(call(addresses.data, get("/readiness")).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let (code, _, error) = ran(&["status", "--admin-url", &admin]).await;
+    assert!(code == 1 && error.contains("every worker that qualifies is draining"), "{error}");
+}
+
+#[tokio::test]
+async fn slow_worker_is_found_by_its_latency() {
+    let (slow, idle) = (Upstream::saying("{}").await, Upstream::saying("{}").await);
+    let router = router::over(&[&slow, &idle]).await;
+    router::target(&router, &slow.url()).unwrap().worker().observe_latency(2500.0);
+    let admin = format!("http://{}", router.addresses().admin);
+    for arguments in [&["status"][..], &["worker", "list"]] {
+        let (_, out, error) = ran(&[arguments, &["--admin-url", &admin]].concat()).await;
+        assert!(out.contains("LATENCY"), "{out}{error}");
+        let line = |url: String| out.lines().find(|line| line.contains(&url)).unwrap_or_default().to_owned();
+        assert!(line(slow.url()).contains("2.5 s") && !line(idle.url()).contains(" s"), "{out}");
+    }
+    let page = router::metrics(&router).await;
+    let gauge = |url: String| format!("sgl_router_worker_latency_seconds{{worker=\"{url}\"}}");
+    assert!(page.text().contains(&format!("{} 2.5", gauge(slow.url()))), "{}", page.text());
+    assert!(!page.text().contains(&gauge(idle.url())), "nothing is known of it");
 }
 
 #[tokio::test]

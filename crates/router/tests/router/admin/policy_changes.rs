@@ -79,6 +79,13 @@ async fn policy_is_changed_across_plugins_and_built_in_ones_and_back() {
     let back = setup.post("/v1/policy/rollback").await;
     assert_eq!(back.json()["name"], "other", "{}", back.text());
     assert_eq!(setup.ask().await, "second");
+    let again = setup.post("/v1/policy/rollback").await;
+    assert_eq!(refusal(&again), (StatusCode::CONFLICT, json!("rolled_back_already")));
+    assert!(again.text().contains("sgl-router policy use round_robin"), "{}", again.text());
+    assert_eq!(setup.ask().await, "second");
+    // What comes after it can be rolled back as ever.
+    assert_eq!(setup.choose("random", &Value::Null).await.status, StatusCode::OK);
+    assert_eq!(setup.post("/v1/policy/rollback").await.json()["name"], "other");
 }
 
 #[tokio::test]

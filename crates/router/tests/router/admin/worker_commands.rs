@@ -70,12 +70,12 @@ async fn worker_is_added_changed_drained_and_removed_by_commands() {
     let url = two.url();
     let (code, out, error) = worker(&router, &["add", &url, "weight=2", "labels.zone=1", "model=7"]).await;
     assert!(code == 0 && out.starts_with(&format!("{url}: added, ")), "{out}{error}");
-    until(async || listed(&router).await.contains(&format!("{url} ready operator regular 7 2 0"))).await;
-    assert!(listed(&router).await.contains(&format!("{} ready config regular - 1 0", one.url())));
+    until(async || listed(&router).await.contains(&format!("{url} ready operator regular 7 2 0 -"))).await;
+    assert!(listed(&router).await.contains(&format!("{} ready config regular - 1 0 -", one.url())));
 
     let (code, out, error) = worker(&router, &["set", &url, "weight=3", "model=null"]).await;
     assert_eq!((code, out), (0, format!("{url}: changed, ready\n")), "{error}");
-    assert!(listed(&router).await.contains(&format!("{url} ready operator regular - 3 0")));
+    assert!(listed(&router).await.contains(&format!("{url} ready operator regular - 3 0 -")));
     let (_, out, _) = worker(&router, &["--json", "list"]).await;
     let list: Value = serde_json::from_str(&out).unwrap();
     let of =
@@ -84,15 +84,24 @@ async fn worker_is_added_changed_drained_and_removed_by_commands() {
     assert_eq!((&of(&url)["source"], &of(&one.url())["source"]), (&json!("operator"), &json!("config")));
 
     let (code, out, error) = worker(&router, &["drain", &url, "--wait"]).await;
-    assert_eq!((code, out), (0, format!("{url}: drained, 0 in flight\n")), "{error}");
-    assert!(listed(&router).await.contains(&format!("{url} draining (operator) operator regular - 3 0")));
+    assert_eq!(
+        (code, out),
+        (
+            0,
+            format!(
+                "{url}: drained until `sgl-router worker undrain` or a restart of the router, 0 in flight\n"
+            )
+        ),
+        "{error}"
+    );
+    assert!(listed(&router).await.contains(&format!("{url} draining (operator) operator regular - 3 0 -")));
     // By its id, too.
     let id = of(&url)["id"].as_str().unwrap().to_owned();
     let (code, out, error) = worker(&router, &["undrain", &id]).await;
     assert_eq!((code, out), (0, format!("{url}: ready\n")), "{error}");
     let (code, out, error) = worker(&router, &["rm", &url, "--wait", "30"]).await;
     assert_eq!((code, out), (0, format!("{url}: removed\n")), "{error}");
-    assert_eq!(listed(&router).await, [format!("{} ready config regular - 1 0", one.url())]);
+    assert_eq!(listed(&router).await, [format!("{} ready config regular - 1 0 -", one.url())]);
 }
 
 #[tokio::test]
@@ -111,7 +120,42 @@ async fn command_waits_for_the_first_check_that_passes_and_says_if_there_was_non
     let (code, out, error) = worker(&router, &["add", &ill.url(), "--wait", "1"]).await;
     assert!(code == 1 && error.contains("has passed no health check in 1 s"), "{code} {out} {error}");
     assert!(error.contains("it stays added"), "{error}");
+    assert!(error.contains("waiting up to 1 s\n"), "the reason is told while it is waited for: {error}");
     assert_eq!(listed(&router).await.len(), 2);
+}
+
+#[tokio::test]
+async fn worker_that_was_never_checked_is_told_apart_from_one_that_fails() {
+    // Nothing answers there, and nobody says so: its first check takes as long as the test.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let router = Process::serve(&["--health-check-interval-secs", "1"]).await;
+    let (code, out, error) = worker(&router, &["add", &url]).await;
+    assert_eq!((code, out), (0, format!("{url}: added, not checked yet\n")), "{error}");
+    let view = call(router.admin, get("/workers")).await.json()["workers"][0].clone();
+    assert_eq!((&view["checked"], &view["passing"]), (&json!(false), &json!(false)));
+}
+
+#[tokio::test]
+async fn last_worker_that_is_well_is_drained_only_by_force() {
+    let (one, two) = (Upstream::saying("{}").await, Upstream::saying("{}").await);
+    let router = Process::serve(&["--worker-urls", &one.url(), &two.url()]).await;
+    router.ready().await;
+    until(async || listed(&router).await.iter().all(|line| line.contains(" ready "))).await;
+    assert_eq!(worker(&router, &["drain", &one.url()]).await.0, 0);
+    let (code, _, error) = worker(&router, &["drain", &two.url()]).await;
+    let why = format!("{} is the last worker that is well", two.url());
+    assert!(
+        code == 1 && error.contains(&why) && error.ends_with("(last_worker): drain --force\n"),
+        "{error}"
+    );
+    assert_eq!(call(router.data, chat("hi")).await.status, StatusCode::OK);
+    let (code, out, error) = worker(&router, &["drain", &two.url(), "--force"]).await;
+    assert!(code == 0 && out.contains("or a restart of the router"), "{out}{error}");
+    assert_eq!(call(router.data, chat("hi")).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    // Nobody is served already, so nothing is lost.
+    let (code, _, error) = worker(&router, &["drain", &two.url()]).await;
+    assert_eq!(code, 0, "{error}");
 }
 
 #[tokio::test]

@@ -168,6 +168,18 @@ fn flags_that_smg_has_alone_are_refused_with_a_sentence() {
 }
 
 #[test]
+fn numbers_of_smg_s_policies_are_taken_and_what_is_none_here_is_pointed_to_what_is_like_it() {
+    let hashing = configured(&["--policy", "prefix_hash", "--prefix-token-count", "256"]).unwrap();
+    assert_eq!(hashing.embedded_policy.expect("a plugin").module_path, "embedded:prefix_affinity");
+    configured(&["--policy", "prefix_hash", "--prefix-hash-load-factor=1.25"]).unwrap();
+    let bucket = configured(&["--policy", "bucket"]).unwrap_err();
+    assert!(bucket.contains("token_pools, which keeps short and long requests apart; or one of"), "{bucket}");
+    assert!(bucket.contains("manual, consistent_hashing"), "{bucket}");
+    let grpc = configured(&["--worker-urls", "grpc://h:1"]).unwrap_err();
+    assert!(grpc.contains("start them without --grpc-mode"), "{grpc}");
+}
+
+#[test]
 fn policy_of_another_router_is_what_it_means_there() {
     let manual = configured(&["--policy", "manual", "--max-idle-secs", "60"]).unwrap();
     let plugin = manual.embedded_policy.expect("a plugin");

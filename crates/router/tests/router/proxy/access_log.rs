@@ -151,6 +151,7 @@ async fn client_that_hangs_up_is_told_of_before_its_answer_and_within_it() {
         (&line["status"], &line["end"], &line["bytes"]),
         (&499.into(), &"client_gone".into(), &0.into())
     );
+    assert_eq!(line["worker"], worker.url(), "who kept it waiting is told");
 }
 
 #[tokio::test]

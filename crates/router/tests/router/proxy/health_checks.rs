@@ -242,7 +242,7 @@ async fn readiness_and_refusals_say_why_there_is_no_worker() {
         ready,
         serde_json::json!({"ready": true, "workers": 1, "healthy": 1, "draining": 0, "full": 0})
     );
-    let drain = format!("/workers/drain?url={}", worker.url());
+    let drain = format!("/workers/drain?url={}&force=true", worker.url());
     call(admin, sgl_testkit::client::with_method("POST", &drain)).await;
     why("all_draining").await;
 

@@ -263,3 +263,24 @@ fn key_is_made_once_and_hashed_as_the_file_has_it() {
     assert!(!run(&["key", "hash", "--name", "team-a"], "").0, "there is no key");
     assert!(!run(&["key", "new", "--name", "a b"], "").0);
 }
+
+#[tokio::test]
+async fn old_and_new_key_of_one_name_are_good_at_the_same_time_and_count_together() {
+    let (dir, worker) = (tempfile::tempdir().unwrap(), Upstream::saying("{}").await);
+    let file = dir.path().join("keys.toml");
+    let both = format!("[[keys]]\nname = \"a\"\nsha256 = [\"{}\", \"{}\"]\n", digest("old"), digest("new"));
+    let router = guarded(&worker, &file, &[both]).await;
+    for key in ["old", "new", "old"] {
+        assert_eq!(ask(&router, bearer(key)).await.status, StatusCode::OK, "{key}");
+    }
+    let page = router::metrics(&router).await;
+    let lines: Vec<&str> = page
+        .text()
+        .lines()
+        .filter(|line| line.contains("client_key_requests_total{key=\"a\",outcome=\"admitted\""))
+        .collect();
+    assert_eq!(lines, ["sgl_router_client_key_requests_total{key=\"a\",outcome=\"admitted\"} 3"]);
+    std::fs::write(&file, entry("a", "new", "")).unwrap();
+    until(async || ask(&router, bearer("old")).await.status == StatusCode::UNAUTHORIZED).await;
+    assert_eq!(ask(&router, bearer("new")).await.status, StatusCode::OK);
+}

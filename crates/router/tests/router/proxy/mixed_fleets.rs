@@ -115,7 +115,7 @@ async fn readiness_and_refusals_agree_on_why_nobody_serves() {
         seen(&router, worker, true).await;
     }
     let drain = async |worker: &Upstream| {
-        let path = format!("/workers/drain?url={}", worker.url());
+        let path = format!("/workers/drain?url={}&force=true", worker.url());
         call(router.addresses().admin, sgl_testkit::client::with_method("POST", &path)).await;
     };
     let why = async |expected: &str| {

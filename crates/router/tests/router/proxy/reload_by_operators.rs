@@ -263,3 +263,35 @@ async fn command_shows_the_answer_and_tells_by_its_exit_code_whether_all_was_app
     assert!(code == 1 && problem["code"] == "config_faults", "{out}");
     assert!(err.contains("retry.max_retries: found 900; allowed: 0 to 100"), "{err}");
 }
+
+#[tokio::test]
+async fn share_of_recorded_requests_follows_the_file_where_requests_may_be_recorded() {
+    let worker_of_all = Upstream::saying("{}").await;
+    let dir = tempfile::tempdir().unwrap();
+    let text = |sample: f64, header: bool| {
+        let records = format!("[records]\nsample = {sample:?}\nheader = {header}\n");
+        without_checks(&format!("{records}{}", worker(&worker_of_all.url(), "")))
+    };
+    let router = router_of(dir.path(), &text(0.0, true)).await;
+    let recorded = async || {
+        assert_eq!(call(router.data, post("/v1/completions", "{}")).await.status, StatusCode::OK);
+        let all = call(router.admin, get("/v1/decisions")).await.json();
+        all["decisions"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(recorded().await, 0);
+    std::fs::write(dir.path().join("router.toml"), text(1.0, true)).unwrap();
+    let report = asked(&router, RELOAD).await.json();
+    assert_eq!(names(&report["applied"]), ["records sample changed"]);
+    assert_eq!(report["applied"][0]["values"], json!([{"key": "sample", "before": "0", "now": "1"}]));
+    assert_eq!(report["needs_restart"], json!([]));
+    assert_eq!(call(router.admin, get("/v1/config")).await.json()["records"]["sample"], 1.0);
+    until(async || recorded().await > 0).await;
+    assert_eq!(asked(&router, RELOAD).await.json()["applied"], json!([]));
+
+    // Nothing would record them here.
+    let dir = tempfile::tempdir().unwrap();
+    let router = router_of(dir.path(), &text(0.0, false)).await;
+    std::fs::write(dir.path().join("router.toml"), text(1.0, false)).unwrap();
+    let report = asked(&router, RELOAD).await.json();
+    assert_eq!(report["needs_restart"][0]["key"], "records.sample");
+}
