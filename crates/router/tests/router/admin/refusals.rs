@@ -101,7 +101,7 @@ async fn unknown_parameters_of_a_query_are_refused_with_those_that_there_are() {
     let changes = [
         other(Method::DELETE, "/v1/plugins/mine", "force"),
         other(Method::POST, "/v1/config/reload", "dry_run"),
-        other(Method::POST, "/workers/drain", "url"),
+        other(Method::POST, "/workers/drain", "force` or `url"),
         other(Method::POST, "/workers/undrain", "url"),
         other(Method::DELETE, "/workers", "url"),
     ];

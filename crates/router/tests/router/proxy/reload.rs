@@ -56,20 +56,21 @@ async fn hangup_reloads_workers_and_keeps_what_serves_if_the_file_is_bad() {
 #[tokio::test]
 async fn hangup_names_each_changed_key_that_needs_a_restart_each_time() {
     let dir = tempfile::tempdir().unwrap();
-    let (file, token) = (dir.path().join("router.toml"), dir.path().join("token"));
-    std::fs::write(&token, "before").unwrap();
-    std::fs::write(&file, format!("[admin]\ntoken_file = {token:?}\n[health]\ninterval_secs = 9\n")).unwrap();
+    let (file, key) = (dir.path().join("router.toml"), dir.path().join("key"));
+    std::fs::write(&key, "before").unwrap();
+    std::fs::write(&file, format!("[keys]\nworker_api_key_file = {key:?}\n[health]\ninterval_secs = 9\n"))
+        .unwrap();
     let mut router = Process::serve(&["--config", file.to_str().unwrap()]).await;
     router.signal("-HUP");
     router.logged("\"left\":0").await;
 
-    std::fs::write(&token, "after").unwrap();
-    std::fs::write(&file, format!("policy = \"random\"\n[admin]\ntoken_file = {token:?}\n")).unwrap();
+    std::fs::write(&key, "after").unwrap();
+    std::fs::write(&file, format!("policy = \"random\"\n[keys]\nworker_api_key_file = {key:?}\n")).unwrap();
     for _ in 0..2 {
         router.signal("-HUP");
         router.logged("\"key\":\"health.interval_secs\",\"before\":\"9\",\"now\":\"10\"").await;
         router.logged("\"key\":\"policy\",\"before\":\"round_robin\",\"now\":\"random\"").await;
-        router.logged("\"key\":\"admin.token\",\"before\":\"***\",\"now\":\"***\"").await;
+        router.logged("\"key\":\"keys.worker_api_key\",\"before\":\"***\",\"now\":\"***\"").await;
         router.logged("\"left\":3").await;
     }
 }

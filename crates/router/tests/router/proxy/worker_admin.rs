@@ -230,14 +230,16 @@ async fn undrained_worker_is_chosen_again_unless_it_is_being_removed() {
     let router = router::over(&[&worker]).await;
     let (data, admin) = (router.addresses().data, router.addresses().admin);
     let to = async |what: &str| {
-        call(admin, with_method("POST", &format!("/workers/{what}?url={}", encoded(&worker.url())))).await
+        call(admin, with_method("POST", &format!("/workers/{what}url={}", encoded(&worker.url())))).await
     };
-    assert_eq!(to("drain").await.status, StatusCode::ACCEPTED);
+    let last = to("drain?").await;
+    assert_eq!((last.status, last.json()["code"].clone()), (StatusCode::CONFLICT, "last_worker".into()));
+    assert_eq!(to("drain?force=true&").await.status, StatusCode::ACCEPTED);
     assert_eq!(call(data, chat("hi")).await.status, StatusCode::SERVICE_UNAVAILABLE);
     let body = serde_json::json!({"url": worker.url()}).to_string();
     let again = call(admin, post("/workers", &body)).await;
     assert!(again.status == StatusCode::CONFLICT && again.text().contains("undrain"), "{}", again.text());
-    let back = to("undrain").await;
+    let back = to("undrain?").await;
     assert_eq!((back.status, &back.json()["draining"]), (StatusCode::OK, &false.into()));
 
     let mut streaming = TestClient::connect(data).await;
@@ -246,7 +248,7 @@ async fn undrained_worker_is_chosen_again_unless_it_is_being_removed() {
     assert_eq!(piece(&mut body).await.as_deref(), Some("data: begin\n\n"));
     let path = format!("/workers/{}", encoded(&worker.url()));
     assert_eq!(call(admin, with_method("DELETE", &path)).await.status, StatusCode::ACCEPTED);
-    let refused = to("undrain").await;
+    let refused = to("undrain?").await;
     assert!(
         refused.status == StatusCode::CONFLICT && refused.text().contains("being removed"),
         "{}",
