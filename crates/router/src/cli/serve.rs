@@ -128,7 +128,7 @@ async fn serve(args: &ServeArgs, config: CheckedConfig) -> Result<(), ServeError
             tokio::select! {
                 Some(()) = hang_up.recv() => {
                     let ticket = audit.begin("signal".to_owned(), "SIGHUP".to_owned(), AuditScope::All);
-                    let reloaded = reloader.reload().await;
+                    let reloaded = Box::pin(reloader.reload()).await;
                     ticket.end(None, reloaded.err().map(|error| shown(&error.to_string()))).await;
                 }
                 Some(request) = asked.recv() => Box::pin(reloader.answer(request)).await,

@@ -82,7 +82,8 @@ impl Reloader {
     ///
     /// As [`reload`](Self::reload).
     pub(crate) async fn answer(&mut self, ReloadRequest { dry_run, answer }: ReloadRequest) {
-        let done = if dry_run { self.plan().await } else { self.reload().await };
+        // Boxed: it is much larger than what most of the time is waited for.
+        let done = if dry_run { self.plan().await } else { Box::pin(self.reload()).await };
         // It is done whether somebody waits for the answer or not.
         let _ = answer.send(done.map_err(Problem::from));
     }
