@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::core::current_workers::CurrentWorkers;
 use crate::core::fleet_prefixes::{FleetPrefixes, PrefixIndexLimits};
 use crate::core::fleet_worker::FleetWorker;
 use crate::core::slots::Slots;
@@ -33,8 +34,11 @@ pub enum FleetError {
 /// back.
 #[derive(Debug)]
 pub struct Fleet {
-    current: ArcSwap<WorkerTable>,
-    changes: Mutex<()>,
+    table: ArcSwap<WorkerTable>,
+    changes: Mutex<CurrentWorkers>,
+    /// Whether a change waits for [`publish`](Self::publish): a table takes time in proportion to all workers, so that
+    /// many changes are to have one in common.
+    is_published_by_hand: bool,
     slots: Arc<Mutex<Slots>>,
     prefixes: Arc<FleetPrefixes>,
 }
@@ -53,10 +57,21 @@ impl Fleet {
 
     /// A fleet without workers whose prefix index, if it gets one, has these bounds.
     pub fn with_prefix_index(limits: PrefixIndexLimits) -> Self {
+        Self::open(limits, false)
+    }
+
+    /// The same, but its [`table`](Self::table) stays as it is until [`publish`](Self::publish): for whoever
+    /// makes many changes at a time. A worker that is removed is not healthy from then on in any table.
+    pub fn published_by_hand(limits: PrefixIndexLimits) -> Self {
+        Self::open(limits, true)
+    }
+
+    fn open(limits: PrefixIndexLimits, is_published_by_hand: bool) -> Self {
         let prefixes = Arc::new(FleetPrefixes::new(limits));
         Self {
-            current: ArcSwap::from_pointee(WorkerTable::new(Vec::new(), &prefixes)),
-            changes: Mutex::new(()),
+            table: ArcSwap::from_pointee(WorkerTable::new(Vec::new(), &prefixes)),
+            changes: Mutex::default(),
+            is_published_by_hand,
             slots: Arc::default(),
             prefixes,
         }
@@ -79,18 +94,18 @@ impl Fleet {
         if self.has_prefix_index() {
             return;
         }
-        let _changing = self.changes.lock();
+        let current = self.changes.lock();
         if !self.has_prefix_index() && self.prefixes.start() {
-            self.table().workers().iter().for_each(|worker| self.prefixes.enter(worker));
+            current.iter().for_each(|worker| self.prefixes.enter(worker));
         }
     }
 
-    /// Ends the index: what it knew is lost, and its memory is given back when the last one who is at it lets
-    /// go of it, perhaps the caller. `None` if it did not run.
+    /// Ends the index: its memory is given back when the last one who is at it lets go of it, perhaps the caller.
+    /// `None` if it did not run.
     pub fn stop_prefix_index(&self) -> Option<Arc<PrefixIndex>> {
-        let _changing = self.changes.lock();
+        let current = self.changes.lock();
         let stopped = self.prefixes.stop()?;
-        self.table().workers().iter().for_each(|worker| worker.set_indexed(None));
+        current.iter().for_each(|worker| worker.set_indexed(None));
         Some(stopped)
     }
 
@@ -105,13 +120,13 @@ impl Fleet {
     ///
     /// This writes a shared reference count; on a decision path use [`Fleet::load`].
     pub fn table(&self) -> Arc<WorkerTable> {
-        self.current.load_full()
+        self.table.load_full()
     }
 
     /// The current table under a guard that writes nothing shared. Must not be held across an await.
     #[inline]
     pub fn load(&self) -> arc_swap::Guard<Arc<WorkerTable>> {
-        self.current.load()
+        self.table.load()
     }
 
     /// Adds a worker, healthy from the start if `healthy`.
@@ -120,32 +135,28 @@ impl Fleet {
     ///
     /// [`FleetError::Duplicate`] if a worker with this URL is there.
     pub fn add(&self, spec: WorkerSpec, healthy: bool) -> Result<Arc<FleetWorker>, FleetError> {
-        let _changing = self.changes.lock();
-        let table = self.table();
-        if table.position(&spec.url).is_some() {
+        let mut current = self.changes.lock();
+        if current.get(&spec.url).is_some() {
             return Err(FleetError::Duplicate { url: spec.url });
         }
         let (chunk, slot) = self.slots.lock().take(&spec.url);
         chunk.set_healthy(slot, healthy);
         let worker = Arc::new(FleetWorker::new(spec, chunk, slot, &self.slots));
         self.prefixes.enter(&worker);
-        let mut workers = table.workers().to_vec();
-        workers.push(Arc::clone(&worker));
-        self.publish(workers);
+        current.insert(Arc::clone(&worker));
+        self.changed(&mut current);
         Ok(worker)
     }
 
     /// Takes a worker out of the table. Its requests in flight go on, and count again if it is added
     /// again before they have ended. `None` if it was not there.
     pub fn remove(&self, url: &str) -> Option<Arc<FleetWorker>> {
-        let _changing = self.changes.lock();
-        let table = self.table();
-        let removed = Arc::clone(table.get(table.position(url)?)?);
+        let mut current = self.changes.lock();
+        let removed = current.remove(url)?;
         removed.retire();
         let (chunk, slot) = removed.slot();
         self.slots.lock().leave(url, chunk, slot);
-        let left = table.workers().iter().filter(|worker| !Arc::ptr_eq(worker, &removed));
-        self.publish(left.cloned().collect());
+        self.changed(&mut current);
         if let (Some(index), Some(place)) = (&*self.prefixes.get(), removed.indexed()) {
             index.left(place);
         }
@@ -156,46 +167,48 @@ impl Fleet {
     /// its numbers and its requests in flight, and goes on draining if it was. `None` if it is not
     /// there.
     pub fn replace(&self, spec: WorkerSpec) -> Option<Arc<FleetWorker>> {
-        let _changing = self.changes.lock();
-        let table = self.table();
-        let position = table.position(&spec.url)?;
-        let before = table.get(position)?;
+        let mut current = self.changes.lock();
+        let before = current.get(&spec.url)?;
         let (chunk, slot) = before.slot();
         self.slots.lock().share(chunk, slot);
         let worker = Arc::new(before.succeeded_by(spec));
         self.prefixes.fit(&worker);
-        let mut workers = table.workers().to_vec();
-        *workers.get_mut(position)? = Arc::clone(&worker);
-        self.publish(workers);
+        current.insert(Arc::clone(&worker));
+        self.changed(&mut current);
         Some(worker)
     }
 
     /// Marks a worker as draining, so that it is not chosen. `None` if it is not there.
     pub fn drain(&self, url: &str) -> Option<Arc<FleetWorker>> {
-        let table = self.table();
-        let worker = Arc::clone(table.get(table.position(url)?)?);
+        let worker = Arc::clone(self.changes.lock().get(url)?);
         worker.drain();
         Some(worker)
     }
 
-    /// Marks a worker as no longer draining; [`FleetWorker::set_healthy`] says whether it may be chosen.
-    /// `None` if it is not there.
+    /// Ends that; [`FleetWorker::set_healthy`] says whether it may be chosen. `None` if it is not there.
     pub fn undrain(&self, url: &str) -> Option<Arc<FleetWorker>> {
-        let table = self.table();
-        let worker = Arc::clone(table.get(table.position(url)?)?);
+        let worker = Arc::clone(self.changes.lock().get(url)?);
         worker.undrain();
         Some(worker)
     }
 
-    fn publish(&self, mut workers: Vec<Arc<FleetWorker>>) {
-        {
-            let slots = self.slots.lock();
-            workers.sort_by_key(|worker| {
-                let (chunk, slot) = worker.slot();
-                slots.rank(chunk, slot)
-            });
+    /// Makes a table of the workers as they are now, which is the current one from then on; nothing if they are
+    /// those of the current one.
+    pub fn publish(&self) {
+        self.show(&mut self.changes.lock());
+    }
+
+    fn changed(&self, current: &mut CurrentWorkers) {
+        if !self.is_published_by_hand {
+            self.show(current);
         }
-        self.current.store(Arc::new(WorkerTable::new(workers, &self.prefixes)));
+    }
+
+    fn show(&self, current: &mut CurrentWorkers) {
+        if current.have_changed() {
+            let workers = current.iter().cloned().collect();
+            self.table.store(Arc::new(WorkerTable::new(workers, &self.prefixes)));
+        }
     }
 }
 
@@ -328,12 +341,9 @@ mod tests {
     #[test]
     fn health_bits_are_the_same_in_bulk_and_one_by_one_when_slots_have_holes() {
         let fleet = fleet(200);
+        let table = fleet.table();
         for i in (0..200).step_by(3) {
-            fleet
-                .table()
-                .get(fleet.table().position(&format!("http://w{i}")).unwrap())
-                .unwrap()
-                .set_healthy(false);
+            table.get(table.position(&format!("http://w{i}")).unwrap()).unwrap().set_healthy(false);
         }
         for gone in [5, 64, 65, 130] {
             fleet.remove(&format!("http://w{gone}")).unwrap();
@@ -349,17 +359,42 @@ mod tests {
 
     #[test]
     fn health_bits_beyond_the_last_worker_are_zero() {
-        let table = fleet(11).table();
         let mut bits = [0; 2];
-        table.fill_healthy(&mut bits);
+        fleet(11).table().fill_healthy(&mut bits);
         assert_eq!(bits, [0xff, 0b111]);
+    }
+
+    #[test]
+    fn fleet_published_by_hand_shows_many_changes_in_one_table() {
+        let fleet = Fleet::published_by_hand(PrefixIndexLimits::default());
+        let urls = |fleet: &Fleet| -> Vec<String> {
+            fleet.table().workers().iter().map(|worker| worker.url().to_owned()).collect()
+        };
+        for i in 0..3 {
+            fleet.add(WorkerSpec::new(format!("http://w{i}")), true).unwrap();
+        }
+        let again = fleet.add(WorkerSpec::new("http://w1"), true).unwrap_err();
+        assert_eq!(again, FleetError::Duplicate { url: "http://w1".into() }, "it is there, shown or not");
+        assert!(urls(&fleet).is_empty());
+        fleet.publish();
+        assert_eq!(urls(&fleet), ["http://w0", "http://w1", "http://w2"]);
+        let before = fleet.table();
+        fleet.publish();
+        assert!(Arc::ptr_eq(&fleet.table(), &before), "nothing is new");
+        let gone = fleet.remove("http://w0").unwrap();
+        fleet.replace(WorkerSpec { weight: 3.0, ..WorkerSpec::new("http://w2") }).unwrap();
+        fleet.add(WorkerSpec::new("http://w3"), true).unwrap();
+        assert!(fleet.drain("http://w3").unwrap().is_draining(), "it is known before it is shown");
+        assert!(Arc::ptr_eq(&fleet.table(), &before) && !gone.is_healthy() && before.is_healthy(1));
+        fleet.publish();
+        assert_eq!(urls(&fleet), ["http://w1", "http://w2", "http://w3"]);
+        assert_eq!(fleet.table().workers()[1].weight(), 3.0);
     }
 
     #[test]
     fn draining_worker_stays_out_when_a_health_check_passes() {
         let fleet = fleet(1);
-        let worker = fleet.drain("http://w0").unwrap();
-        worker.set_healthy(true);
+        fleet.drain("http://w0").unwrap().set_healthy(true);
         assert!(!fleet.table().is_healthy(0));
     }
 }

@@ -79,8 +79,9 @@ impl FleetWorker {
         (self.chunk, self.slot)
     }
 
-    /// The position of its slot among all slots of the fleet.
-    pub(crate) fn number(&self) -> usize {
+    /// The position of its slot among all slots of the fleet: no two workers of a table have the same, and a table
+    /// is in the order of these.
+    pub fn number(&self) -> usize {
         self.number
     }
 

@@ -28,6 +28,7 @@ mod wide_copy;
 mod signals;
 mod slots;
 mod fleet_worker;
+mod current_workers;
 mod fleet_prefixes;
 mod whole_blocks;
 pub(crate) mod candidate_workers;

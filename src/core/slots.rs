@@ -16,6 +16,8 @@ pub(crate) struct Slots {
     /// How many workers own each slot: 0 or 1, or more if a worker was removed and added again while
     /// older tables with it still live.
     chunks: Vec<(&'static SignalChunk, Vec<u32>)>,
+    /// No slot before this one, over all chunks, is without an owner: the search for a free one starts here.
+    first_free: usize,
     /// The slots of removed workers that may have requests in flight.
     left: Vec<Left>,
 }
@@ -52,11 +54,18 @@ impl Slots {
         Some((left.chunk, left.slot))
     }
 
-    fn free(&self) -> Option<(&'static SignalChunk, usize)> {
-        self.chunks.iter().find_map(|(chunk, owners)| {
-            let is_free = |(slot, owners): &(usize, &u32)| **owners == 0 && chunk.is_idle_at(*slot);
-            owners.iter().enumerate().find(is_free).map(|(slot, _)| (*chunk, slot))
-        })
+    fn free(&mut self) -> Option<(&'static SignalChunk, usize)> {
+        let (chunks, first) = (&self.chunks, self.first_free);
+        let slots = chunks.iter().enumerate().skip(first / CHUNK_SLOTS).flat_map(|(at, (chunk, owners))| {
+            let slots = owners.iter().enumerate();
+            slots.map(move |(slot, owners)| (at * CHUNK_SLOTS + slot, *chunk, slot, *owners))
+        });
+        let mut unowned = slots.filter(|(number, _, _, owners)| *number >= first && *owners == 0).peekable();
+        let next = unowned.peek().map_or(chunks.len() * CHUNK_SLOTS, |(number, ..)| *number);
+        // Those with requests in flight are passed over, and stay free for the next search.
+        let found = unowned.find(|(_, chunk, slot, _)| chunk.is_idle_at(*slot));
+        self.first_free = next;
+        found.map(|(_, chunk, slot, _)| (chunk, slot))
     }
 
     fn grow(&mut self) -> (&'static SignalChunk, usize) {
@@ -83,8 +92,11 @@ impl Slots {
 
     /// Takes an owner from the slot, which is free once no request is in flight to it.
     pub(crate) fn give_back(&mut self, chunk: &'static SignalChunk, slot: usize) {
-        if let Some(owners) = self.owners(chunk, slot) {
-            *owners = owners.saturating_sub(1);
+        let Some(owners) = self.owners(chunk, slot) else { return };
+        *owners = owners.saturating_sub(1);
+        if *owners == 0 {
+            let (chunk, slot) = self.rank(chunk, slot);
+            self.first_free = self.first_free.min(chunk.saturating_mul(CHUNK_SLOTS).saturating_add(slot));
         }
     }
 

@@ -127,9 +127,7 @@ impl RunningRouter {
         let (admin_listener, admin) = bind(of_operators, &listening).await?;
         let listeners = [("clients", &data_tls), ("metrics", &metrics_tls), ("operators", &admin_tls)];
         let certificates = CertificateWatch::of(listeners, proxy.backends().tls(), &metrics)?;
-        for worker in &config.workers {
-            proxy.backends().add(worker)?;
-        }
+        proxy.backends().add_all(&config.workers)?;
         let switch = PolicySwitch::new(
             Arc::clone(proxy.placing()),
             Arc::clone(&manager),

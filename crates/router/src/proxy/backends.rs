@@ -20,6 +20,7 @@ use crate::proxy::health;
 use crate::proxy::keepers::{Keeper, Keepers};
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::roster::Roster;
+use crate::proxy::roster_batch::RosterBatch;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::succession::Succession;
 use crate::proxy::target::Target;
@@ -45,6 +46,8 @@ pub struct Backends {
     roster: Arc<Roster>,
     queue: Arc<RequestQueue>,
     keepers: Mutex<Keepers>,
+    /// Shows requests what changes.
+    _showing: Keeper,
     settings: ProxySettings,
     tls: Arc<WorkerTls>,
     runtime: Handle,
@@ -69,7 +72,9 @@ impl Backends {
             Arc::clone(&queue),
         ));
         let tls = WorkerTls::new(settings.worker_tls.clone());
-        Self { roster, queue, keepers: Mutex::default(), settings, tls, runtime: Handle::current() }
+        let runtime = Handle::current();
+        let showing = Keeper(runtime.spawn(Arc::clone(&roster).keep_showing()));
+        Self { roster, queue, keepers: Mutex::default(), _showing: showing, settings, tls, runtime }
     }
 
     /// TLS to workers.
@@ -80,6 +85,26 @@ impl Backends {
     /// The workers now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.roster.snapshot()
+    }
+
+    /// Has changes wait for one snapshot that shows them all, until the value is dropped: for lists of workers.
+    pub(crate) fn batch(&self) -> RosterBatch<impl FnMut()> {
+        self.roster.batch()
+    }
+
+    /// Waits until the snapshot shows all changes that were made before: those of a large fleet are shown many
+    /// at a time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn shown(&self) {
+        self.roster.shown().await;
+    }
+
+    /// How many snapshots were made so far.
+    pub fn snapshots(&self) -> u64 {
+        self.roster.snapshots()
     }
 
     /// The index of what workers hold, if it runs.
@@ -122,6 +147,16 @@ impl Backends {
     /// [`AddError`] if the URL is in use, in whatever spelling, or is none.
     pub fn add(&self, entry: &WorkerEntry) -> Result<Arc<Target>, AddError> {
         self.add_from(WorkerSource::Config, entry)
+    }
+
+    /// Adds all of them; requests see them together.
+    ///
+    /// # Errors
+    ///
+    /// That of the first that cannot be added. Those before it were.
+    pub fn add_all(&self, entries: &[WorkerEntry]) -> Result<(), AddError> {
+        let _batch = self.batch();
+        entries.iter().try_for_each(|entry| self.add(entry).map(drop))
     }
 
     /// The same for a worker that comes from this source: it is that source's from now on.

@@ -156,6 +156,7 @@ impl Checks<'_> {
             // Before anybody chooses it: it may serve other models than before, and have other ranks.
             self.learner.learn_at_start().await;
             self.ranks.learn_at_start().await;
+            self.roster.shown().await;
         }
         tracing::info!(worker = url, passing, "health check");
         self.endpoint.set_passing(passing);

@@ -101,11 +101,11 @@ pub(crate) struct ModelIndex {
 
 impl ModelIndex {
     /// `known` in the order of the workers.
-    pub(crate) fn new(workers: &[Arc<FleetWorker>], known: &[Known]) -> Self {
+    pub(crate) fn new(workers: &[Arc<FleetWorker>], known: &[&Known]) -> Self {
         let (mut all, mut unknown) = (Group::default(), Group::default());
         let mut models: HashMap<String, Served> = HashMap::new();
         let mut speaking = 0;
-        let cards: Vec<Vec<Card>> = known.iter().map(Known::cards).collect();
+        let cards: Vec<Vec<Card>> = known.iter().map(|known| known.cards()).collect();
         for (index, (worker, cards)) in workers.iter().zip(&cards).enumerate() {
             all.add(index, worker);
             if cards.is_empty() {
@@ -225,7 +225,10 @@ fn is_among(set: &WorkerSet, larger: &WorkerSet) -> bool {
 
 fn add(models: &mut HashMap<String, Served>, card: &Card, index: usize, worker: &FleetWorker) {
     let fresh = || Served { group: Group::default(), bases: 0, shown: card.shown().clone() };
-    let served = models.entry(card.id().to_owned()).or_insert_with(fresh);
+    if !models.contains_key(card.id()) {
+        models.insert(card.id().to_owned(), fresh());
+    }
+    let Some(served) = models.get_mut(card.id()) else { return };
     if !served.group.any_role.contains(index) {
         served.bases += usize::from(!card.is_adapter());
     }

@@ -19,13 +19,13 @@ const MAX_CARD_BYTES: usize = 4096;
 /// Fields that engines make up anew for each answer.
 const RESTLESS: [&str; 2] = ["created", "permission"];
 
-/// One entry of a worker's list.
+/// One entry of a worker's list. Copies share it: each snapshot of the fleet has one of each worker.
 #[derive(Clone, Debug)]
 pub struct Card {
-    id: String,
+    id: Arc<str>,
     /// Of an adapter, the model that it is for.
-    parent: Option<String>,
-    shown: Value,
+    parent: Option<Arc<str>>,
+    shown: Arc<Value>,
 }
 
 /// All that a worker lists; empty if it lists nothing.
@@ -43,19 +43,19 @@ struct ModelList {
 impl Card {
     /// A model of the configuration, of which no worker has told yet.
     pub fn configured(id: &str) -> Self {
-        Self { id: id.to_owned(), parent: None, shown: plain(id) }
+        Self { id: id.into(), parent: None, shown: Arc::new(plain(id)) }
     }
 
     fn read(entry: Map<String, Value>) -> Option<Self> {
-        let id = entry.get("id")?.as_str()?.to_owned();
+        let id: Arc<str> = entry.get("id")?.as_str()?.into();
         if id.is_empty() || id.len() > MAX_ID_BYTES {
             return None;
         }
         let parent = entry.get("parent").and_then(Value::as_str);
-        let parent = parent.map(|parent| parent.chars().take(MAX_ID_BYTES).collect());
+        let parent = parent.map(|parent| parent.chars().take(MAX_ID_BYTES).collect::<String>().into());
         let shown = Value::Object(entry);
         let shown = if shown.to_string().len() > MAX_CARD_BYTES { plain(&id) } else { shown };
-        Some(Self { id, parent, shown })
+        Some(Self { id, parent, shown: Arc::new(shown) })
     }
 
     /// Its name.
@@ -110,7 +110,7 @@ impl Listing {
 
     /// True if a model of this name is listed.
     pub fn has(&self, id: &str) -> bool {
-        self.cards.iter().any(|card| card.id == id)
+        self.cards.iter().any(|card| *card.id == *id)
     }
 
     /// True if both list the same models with the same properties.
@@ -138,7 +138,7 @@ impl Known {
         let listed = self.listing.iter().flat_map(|listing| listing.cards()).cloned();
         match &self.configured {
             Some(model) if !self.listing.as_ref().is_some_and(|listing| listing.has(model)) => {
-                let adapters = listed.filter(|card| card.is_adapter() && card.id != *model);
+                let adapters = listed.filter(|card| card.is_adapter() && *card.id != **model);
                 std::iter::once(Card::configured(model)).chain(adapters).collect()
             }
             _ => listed.collect(),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn ids(known: &Known) -> Vec<String> {
-        known.cards().iter().map(|card| card.id.clone()).collect()
+        known.cards().iter().map(|card| card.id().to_owned()).collect()
     }
 
     #[test]

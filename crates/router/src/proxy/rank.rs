@@ -55,6 +55,14 @@ impl RankMark {
         Self { number, header: HeaderValue::from(number), layout }
     }
 
+    /// How the candidates of a worker are named to its engine: each rank, or all of it as none.
+    pub(crate) fn all_of(layout: Option<RankLayout>) -> Vec<Option<Self>> {
+        match layout {
+            None => vec![None],
+            Some(layout) => (0..layout.count).map(|rank| Some(Self::new(rank, layout))).collect(),
+        }
+    }
+
     /// Its number.
     pub(crate) fn number(&self) -> u32 {
         self.number

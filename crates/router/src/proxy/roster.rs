@@ -1,14 +1,14 @@
 //! The workers that there are now: the fleet, a target for each, what is known of their models, and
 //! the snapshot of it all that requests see.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 
 use crate::config::checked::OwnSettings;
 use crate::proxy::endpoint::Endpoint;
@@ -16,8 +16,11 @@ use crate::proxy::entrance::Entrance;
 use crate::proxy::models::{Known, Listing};
 use crate::proxy::queue::RequestQueue;
 use crate::proxy::rank::{RankLayout, RankMark};
+use crate::proxy::roster_batch::RosterBatch;
+use crate::proxy::roster_entries::RosterEntries;
 use crate::proxy::roster_entry::RosterEntry;
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::snapshot_board::SnapshotBoard;
 use crate::proxy::target::Target;
 use sglang_router_rs::core::{
     EngineFacts, Fleet, FleetError, PrefixIndexLimits, Worker, WorkerReport, WorkerSpec,
@@ -25,18 +28,21 @@ use sglang_router_rs::core::{
 use sglang_router_rs::policies::FleetNeeds;
 use sglang_router_rs::prefix_index::PrefixIndex;
 
+/// Between two snapshots of a large fleet, at least, and in times of what the last one took.
+const LEAST_PAUSE: Duration = Duration::from_millis(5);
+const PAUSES: u32 = 4;
+
 /// Who is there. The keepers of workers write to it; [`crate::proxy::Backends`] owns them.
 ///
 /// # Concurrency
 ///
-/// Changes take one lock; requests load the current snapshot and take none.
+/// Changes take one lock; requests load the current snapshot and take none. Whoever needs a change to be in it
+/// waits for [`shown`](Roster::shown).
 #[derive(Debug)]
 pub struct Roster {
     fleet: Fleet,
-    snapshot: ArcSwap<Snapshot>,
-    entries: Mutex<HashMap<String, RosterEntry>>,
-    /// Whether workers are asked for their models.
-    learns: bool,
+    board: SnapshotBoard,
+    entries: Mutex<RosterEntries>,
     deaths: AtomicU64,
     judged: Notify,
     queue: Arc<RequestQueue>,
@@ -48,13 +54,12 @@ impl Roster {
     /// No workers yet; `learns` says whether they will be asked for their models. `queue` hears of
     /// changes.
     pub fn new(learns: bool, limits: PrefixIndexLimits, queue: Arc<RequestQueue>) -> Self {
-        let fleet = Fleet::with_prefix_index(limits);
-        let snapshot = ArcSwap::from_pointee(Snapshot::new(fleet.table(), Vec::new(), &[], learns));
+        let fleet = Fleet::published_by_hand(limits);
+        let board = SnapshotBoard::new(learns, &fleet, Arc::clone(&queue));
         Self {
             fleet,
-            snapshot,
+            board,
             entries: Mutex::default(),
-            learns,
             deaths: AtomicU64::new(0),
             judged: Notify::new(),
             queue,
@@ -64,7 +69,7 @@ impl Roster {
 
     /// The workers now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.load_full()
+        self.board.snapshot()
     }
 
     /// Adds a worker, healthy from the start if `healthy`, at this endpoint. At first all of it is one candidate.
@@ -81,7 +86,7 @@ impl Roster {
     ) -> Result<Arc<Target>, FleetError> {
         let mut entries = self.entries.lock();
         // The fleet does not know the URL of one that is laid out in ranks.
-        if entries.contains_key(&spec.url) {
+        if entries.by_url.contains_key(&spec.url) {
             return Err(FleetError::Duplicate { url: spec.url });
         }
         let worker = self.fleet.add(spec.clone(), healthy)?;
@@ -90,15 +95,15 @@ impl Roster {
         let target = Arc::new(Target::new(worker, own, entrance, None));
         let url = spec.url.clone();
         let entry = RosterEntry { spec, own, targets: vec![Arc::clone(&target)], layout: None, known };
-        entries.insert(url, entry);
-        self.publish(&entries);
+        entries.by_url.insert(url, entry);
+        self.board.changed(&mut entries, &self.fleet);
         Ok(target)
     }
 
     /// Marks a worker as draining. `None` if it is not there.
     pub fn drain(&self, url: &str) -> Option<Arc<Target>> {
         let entries = self.entries.lock();
-        let entry = entries.get(url)?;
+        let entry = entries.by_url.get(url)?;
         for target in &entry.targets {
             self.fleet.drain(target.worker().url());
             // A health check that ran at the same moment may have set the bit again.
@@ -111,7 +116,7 @@ impl Roster {
     /// Marks a worker as not draining any more: it may be chosen if it is well. `None` if it is not there.
     pub fn undrain(&self, url: &str) -> Option<Arc<Target>> {
         let entries = self.entries.lock();
-        let entry = entries.get(url)?;
+        let entry = entries.by_url.get(url)?;
         for target in &entry.targets {
             self.fleet.undrain(target.worker().url());
             target.refresh();
@@ -123,7 +128,7 @@ impl Roster {
     /// `None` if it is not there.
     pub fn replace(&self, spec: WorkerSpec, own: OwnSettings) -> Option<Arc<Target>> {
         let mut entries = self.entries.lock();
-        let entry = entries.get_mut(&spec.url)?;
+        let entry = entries.by_url.get_mut(&spec.url)?;
         entry.known.configured.clone_from(&spec.model);
         let models = entry.known.names();
         for target in &mut entry.targets {
@@ -134,23 +139,23 @@ impl Roster {
         }
         (entry.spec, entry.own) = (spec, own);
         let target = entry.first().cloned();
-        self.publish(&entries);
+        self.board.changed(&mut entries, &self.fleet);
         target
     }
 
     /// How a worker is laid out; `None` if all of it is one candidate.
     pub(crate) fn layout(&self, url: &str) -> Option<RankLayout> {
-        self.entries.lock().get(url)?.layout
+        self.entries.lock().by_url.get(url)?.layout
     }
 
     /// From now on so many ranks of a worker are candidates of their own, or all of it is one again. Those that
     /// stay keep their numbers; requests at those that go are not cut. Nothing if the worker is gone.
     pub(crate) fn lay_out(&self, url: &str, layout: Option<RankLayout>) {
         let mut entries = self.entries.lock();
-        let Some(entry) = entries.get_mut(url).filter(|entry| entry.layout != layout) else { return };
+        let Some(entry) = entries.by_url.get_mut(url).filter(|entry| entry.layout != layout) else { return };
         let mut left = entry.targets.clone();
         let mut targets = Vec::new();
-        for mark in marks(layout) {
+        for mark in RankMark::all_of(layout) {
             let rank = mark.as_ref().map(RankMark::number);
             let kept = left.iter().position(|target| target.rank_number() == rank);
             match kept.map(|at| left.swap_remove(at)) {
@@ -163,21 +168,20 @@ impl Roster {
         }
         tracing::info!(worker = url, candidates = targets.len(), "ranks laid out");
         entry.layout = layout;
-        // Those that go leave the table only after the others are in it: no request finds nobody.
+        // Those that serve leave the table only after the others are in it: no request finds nobody.
         let gone = left.clone();
         entry.targets = targets.iter().cloned().chain(left).collect();
-        self.publish(&entries);
-        if gone.is_empty() {
-            return;
+        if gone.iter().any(|target| target.worker().is_healthy()) {
+            self.board.show(&mut entries, &self.fleet);
         }
         for target in &gone {
             self.fleet.remove(target.worker().url());
             target.refresh();
         }
-        if let Some(entry) = entries.get_mut(url) {
+        if let Some(entry) = entries.by_url.get_mut(url) {
             entry.targets = targets;
         }
-        self.publish(&entries);
+        self.board.changed(&mut entries, &self.fleet);
     }
 
     /// One more candidate of a worker.
@@ -196,25 +200,25 @@ impl Roster {
     /// Takes a worker out. `None` if it is not there.
     pub fn remove(&self, url: &str) -> Option<Arc<Target>> {
         let mut entries = self.entries.lock();
-        let removed = entries.remove(url)?;
+        let removed = entries.by_url.remove(url)?;
         for target in &removed.targets {
             self.fleet.remove(target.worker().url());
             // Ends a change of its health that runs at the same moment, before it can be added again.
             target.refresh();
         }
-        self.publish(&entries);
+        self.board.changed(&mut entries, &self.fleet);
         removed.first().cloned()
     }
 
     /// A worker, all of it or its ranks, and what is known of its models. `None` if it is not there.
     pub fn find(&self, url: &str) -> Option<(Vec<Arc<Target>>, Known)> {
         let entries = self.entries.lock();
-        entries.get(url).map(|entry| (entry.targets.clone(), entry.known.clone()))
+        entries.by_url.get(url).map(|entry| (entry.targets.clone(), entry.known.clone()))
     }
 
     /// All of a worker, or its ranks; nobody if it is not there.
     pub fn targets(&self, url: &str) -> Vec<Arc<Target>> {
-        self.entries.lock().get(url).map(|entry| entry.targets.clone()).unwrap_or_default()
+        self.entries.lock().by_url.get(url).map(|entry| entry.targets.clone()).unwrap_or_default()
     }
 
     /// A worker says this of the load of each rank; of all of it for `None`.
@@ -294,7 +298,7 @@ impl Roster {
     /// A worker says which models it has: a new table, if it has others than before. Nothing if it is gone.
     pub fn learn(&self, url: &str, listing: Listing) {
         let mut entries = self.entries.lock();
-        let Some(entry) = entries.get_mut(url) else { return };
+        let Some(entry) = entries.by_url.get_mut(url) else { return };
         if entry.known.listing.as_ref().is_some_and(|known| known.says_the_same(&listing)) {
             return;
         }
@@ -314,49 +318,72 @@ impl Roster {
         }
         let models = entry.known.names();
         entry.tell(&self.fleet, |_, before| EngineFacts { models: models.clone(), ..before.clone() });
-        self.publish(&entries);
+        self.board.changed(&mut entries, &self.fleet);
     }
 
     /// A worker says of what engine it is, and each rank; all of it for `None`: a new table, if that is news.
     /// Nothing if it is gone.
     pub fn learn_engine(&self, url: &str, facts: impl Fn(Option<u32>) -> EngineFacts) {
         let mut entries = self.entries.lock();
-        let Some(entry) = entries.get_mut(url) else { return };
+        let Some(entry) = entries.by_url.get_mut(url) else { return };
         let is_news = entry.tell(&self.fleet, |target, before| {
             let rank = target.rank_number();
             EngineFacts { dp_rank: rank, models: before.models.clone(), ..facts(rank) }
         });
         if is_news {
-            self.publish(&entries);
+            self.board.changed(&mut entries, &self.fleet);
         }
     }
 
     /// Whose models it serves, by its own list: engines name themselves there.
     pub fn owner(&self, url: &str) -> Option<String> {
         let entries = self.entries.lock();
-        let card = entries.get(url)?.known.listing.as_ref()?.cards().first()?;
+        let card = entries.by_url.get(url)?.known.listing.as_ref()?.cards().first()?;
         Some(card.shown().get("owned_by")?.as_str()?.to_owned())
     }
 
-    fn publish(&self, entries: &HashMap<String, RosterEntry>) {
-        let table = self.fleet.table();
-        let candidates = entries.values().flat_map(|entry| {
-            entry.targets.iter().map(move |target| (target.worker().url(), (target, &entry.known)))
-        });
-        let candidates: HashMap<&str, (&Arc<Target>, &Known)> = candidates.collect();
-        let entries = table.workers().iter().filter_map(|worker| candidates.get(worker.url()));
-        let (targets, known): (Vec<_>, Vec<_>) =
-            entries.map(|(target, known)| (Arc::clone(target), Known::clone(known))).unzip();
-        debug_assert_eq!(targets.len(), table.workers().len());
-        self.snapshot.store(Arc::new(Snapshot::new(table, targets, &known, self.learns)));
-        self.queue.workers_changed();
+    /// Has changes wait for one snapshot that shows them all, until the value is dropped.
+    pub(crate) fn batch(&self) -> RosterBatch<impl FnMut()> {
+        self.entries.lock().begin_batch();
+        RosterBatch::new(|| {
+            let mut entries = self.entries.lock();
+            entries.end_batch();
+            self.board.show_due(&mut entries, &self.fleet);
+        })
     }
-}
 
-/// How the candidates of a worker are named to its engine.
-fn marks(layout: Option<RankLayout>) -> Vec<Option<RankMark>> {
-    match layout {
-        None => vec![None],
-        Some(layout) => (0..layout.count).map(|rank| Some(RankMark::new(rank, layout))).collect(),
+    /// Waits until requests see all changes that were made before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub(crate) async fn shown(&self) {
+        let made = self.entries.lock().changes();
+        self.board.shown(made).await;
+    }
+
+    /// How many snapshots were made.
+    pub(crate) fn snapshots(&self) -> u64 {
+        self.entries.lock().snapshots()
+    }
+
+    /// Shows what waits for that, for as long as it is polled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the showing.
+    pub(crate) async fn keep_showing(self: Arc<Self>) {
+        loop {
+            self.board.waits().await;
+            let this = Arc::clone(&self);
+            // It may take milliseconds, which requests on this thread would wait for.
+            let shown = tokio::task::spawn_blocking(move || {
+                let mut entries = this.entries.lock();
+                let begun = Instant::now();
+                this.board.show_due(&mut entries, &this.fleet);
+                begun.elapsed()
+            });
+            tokio::time::sleep(LEAST_PAUSE.max(shown.await.unwrap_or_default() * PAUSES)).await;
+        }
     }
 }

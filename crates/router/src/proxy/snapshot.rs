@@ -30,7 +30,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// `targets` and `known` in the order of the table; `learns` if workers are asked for their
     /// models.
-    pub fn new(table: Arc<WorkerTable>, targets: Vec<Arc<Target>>, known: &[Known], learns: bool) -> Self {
+    pub fn new(table: Arc<WorkerTable>, targets: Vec<Arc<Target>>, known: &[&Known], learns: bool) -> Self {
         let workers = table.workers();
         let has = |role| workers.iter().any(|worker| worker.role() == role);
         let is_unasked = |known: &Known| learns && known.listing.is_none();

@@ -56,9 +56,12 @@ impl Membership {
         let Some(mut scope) = self.answered(name) else { return };
         let before = scope.ours().count();
         let listed: BTreeSet<String> = offers.keys().cloned().collect();
+        let backends = Arc::clone(&self.backends);
+        let batch = backends.batch();
         for (id, offer) in offers {
             self.settle(&mut scope, name, &id, offer);
         }
+        drop(batch);
         scope.members.retain(|id, member| listed.contains(id) || member.place == MemberPlace::Ours);
         scope.missing = scope.members.keys().filter(|id| !listed.contains(*id)).cloned().collect();
         self.hold_if_many(&mut scope, name, before);
@@ -72,6 +75,12 @@ impl Membership {
         scope.missing.remove(id);
         self.settle(&mut scope, name, id, offer);
         self.scopes.insert(name.to_owned(), scope);
+    }
+
+    /// True if this worker is known, or fewer than so many are.
+    pub(crate) fn has_room(&self, name: &str, id: &str, most: usize) -> bool {
+        let members = self.scopes.get(name).map(|scope| &scope.members);
+        members.is_none_or(|members| members.len() < most || members.contains_key(id))
     }
 
     /// One worker is no more.

@@ -11,6 +11,7 @@ use crate::config::worker_source::WorkerSource;
 use crate::proxy::Backends;
 use crate::sources::membership::Membership;
 use crate::sources::offer::{Offer, OfferedState};
+use sglang_router_rs::core::Worker;
 use sglang_router_rs::policies::NativePolicy;
 
 const HOLD: Duration = Duration::from_secs(60);
@@ -237,4 +238,47 @@ async fn age_counts_from_the_last_answer_that_was_understood() {
     case.members.unchanged("s");
     assert_eq!(age(&case), Some(HOLD), "the same fault is no answer");
     assert!(case.members.scopes()["s"].fault.is_some());
+}
+
+fn names(numbers: std::ops::Range<usize>) -> Vec<String> {
+    numbers.map(|number| format!("w{number}")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn list_of_many_workers_is_shown_by_one_snapshot() {
+    let mut case = case();
+    let names = names(0..200);
+    let before = case.backends.snapshots();
+    case.list(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!((case.serving().len(), case.backends.snapshots()), (200, before + 1));
+    let heavier = names.iter().map(|name| {
+        let entry = WorkerEntry { weight: 2.0, ..entry(name) };
+        (entry.url.clone(), Offer::ready(entry))
+    });
+    case.members.list("s", heavier.collect());
+    assert_eq!(case.backends.snapshots(), before + 2, "many changes too");
+    case.list(&[]);
+    case.list(&["a"]);
+    assert_eq!(case.backends.snapshots(), before + 3, "one is enough for one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_a_large_fleet_are_shown_many_at_a_time() {
+    let mut case = case();
+    let names = names(0..600);
+    let (listed, later) = names.split_at(300);
+    case.list(&listed.iter().map(String::as_str).collect::<Vec<_>>());
+    let before = case.backends.snapshots();
+    for name in later {
+        case.members.offered("s", name, pod(name, "1", OfferedState::Ready));
+    }
+    assert_eq!((case.serving().len(), case.backends.snapshots()), (300, before), "they wait for each other");
+    case.backends.shown().await;
+    assert_eq!((case.serving().len(), case.backends.snapshots()), (600, before + 1));
+    // Those that go get nothing more at once.
+    names.iter().for_each(|name| drop(case.backends.remove(&url(name))));
+    let snapshot = case.backends.snapshot();
+    assert!(snapshot.targets().iter().all(|target| !target.worker().is_healthy()));
+    case.backends.shown().await;
+    assert!(case.serving().is_empty());
 }

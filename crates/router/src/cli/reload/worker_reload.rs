@@ -80,6 +80,8 @@ impl ConfiguredWorkers {
     pub(crate) fn reload(&mut self, mut wanted: WorkersByUrl, report: &mut ReloadReport) {
         let staying: Vec<String> = wanted.keys().cloned().collect();
         let gone = gone(&self.workers, &wanted);
+        let backends = Arc::clone(&self.backends);
+        let batch = backends.batch();
         // Whose worker is another's does not become the configuration's: it stays when its entry goes.
         wanted.retain(|url, entry| {
             let Some(change) = self.change_of(url, entry) else { return true };
@@ -96,6 +98,7 @@ impl ConfiguredWorkers {
             }
             applied.is_ok()
         });
+        drop(batch);
         let mut before = std::mem::take(&mut self.workers);
         before.append(&mut self.leaving);
         before.retain(|url, _| !staying.contains(url));
