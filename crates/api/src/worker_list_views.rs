@@ -44,4 +44,7 @@ pub struct WorkerRemoval {
     pub worker_id: String,
     /// Its URL.
     pub url: String,
+    /// What did not happen beside it, for people; left out if there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }

@@ -18,6 +18,9 @@ pub struct WorkerUrl {
     port: u16,
 }
 
+/// Longest name of a host in bytes, a dot at its end included (RFC 1035).
+const MAX_NAME_BYTES: usize = 254;
+
 /// How a worker's URL begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UrlScheme {
@@ -151,7 +154,8 @@ fn normal_host(host: &str) -> Option<String> {
             IpAddr::V6(address) => format!("[{address}]"),
         });
     }
-    let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let is_name = host.len() <= MAX_NAME_BYTES
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     let bare = host.strip_suffix('.').unwrap_or(host);
     if !is_name || bare.is_empty() {
         return None;
@@ -168,6 +172,13 @@ fn normal_host(host: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_of_a_host_is_as_long_as_names_may_be() {
+        let named = |bytes: usize| WorkerUrl::parse(&format!("http://{}", "h".repeat(bytes)));
+        assert!(named(MAX_NAME_BYTES).is_ok());
+        assert_eq!(named(MAX_NAME_BYTES + 1), Err(WorkerUrlError));
+    }
 
     #[test]
     fn url_is_taken_apart() {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, io};
 
 use parking_lot::Mutex;
@@ -38,6 +39,8 @@ pub struct KeptWorkers {
     dir: PathBuf,
     entries: Mutex<BTreeMap<String, WorkerEntry>>,
     turns: Arc<tokio::sync::Mutex<()>>,
+    /// The last change could not be written.
+    is_behind: AtomicBool,
 }
 
 /// Nobody else changes workers that are kept while somebody has it.
@@ -68,7 +71,12 @@ impl KeptWorkers {
             Listed::default()
         });
         let entries = listed.workers.into_iter().map(|entry| (entry.url.clone(), entry)).collect();
-        Self { dir: dir.to_owned(), entries: Mutex::new(entries), turns: Arc::default() }
+        Self {
+            dir: dir.to_owned(),
+            entries: Mutex::new(entries),
+            turns: Arc::default(),
+            is_behind: AtomicBool::new(false),
+        }
     }
 
     /// All of them, by their URLs.
@@ -78,6 +86,7 @@ impl KeptWorkers {
 
     /// Adds all of them; workers that are there already stay as they are.
     pub(crate) fn add_all(&self, backends: &Backends) {
+        let _batch = backends.batch();
         for entry in self.entries() {
             match backends.add_from(WorkerSource::Operator, &entry) {
                 Ok(_) => tracing::info!(worker = entry.url, "added from the state directory"),
@@ -102,38 +111,54 @@ impl KeptWorkers {
 
     /// Keeps a worker that was added. A failure to write is logged: the worker serves all the same.
     ///
+    /// # Errors
+    ///
+    /// Why a restart would come back without it, for people.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future does not stop it.
-    pub(crate) async fn add(self: &Arc<Self>, turn: Turn, entry: WorkerEntry) {
-        self.change(turn, |entries| entries.insert(entry.url.clone(), entry.clone()) != Some(entry)).await;
+    pub(crate) async fn add(self: &Arc<Self>, turn: Turn, entry: WorkerEntry) -> Result<(), String> {
+        self.change(turn, |entries| entries.insert(entry.url.clone(), entry.clone()) != Some(entry)).await
     }
 
     /// Forgets a worker that was removed; nothing changes if no operator added it.
     ///
+    /// # Errors
+    ///
+    /// Why a restart would come back with it, for people.
+    ///
     /// # Cancel safety
     ///
     /// As [`add`](Self::add).
-    pub(crate) async fn remove(self: &Arc<Self>, turn: Turn, url: String) {
-        self.change(turn, move |entries| entries.remove(&url).is_some()).await;
+    pub(crate) async fn remove(self: &Arc<Self>, turn: Turn, url: String) -> Result<(), String> {
+        self.change(turn, move |entries| entries.remove(&url).is_some()).await
     }
 
     async fn change(
         self: &Arc<Self>,
         turn: Turn,
         change: impl FnOnce(&mut BTreeMap<String, WorkerEntry>) -> bool + Send + 'static,
-    ) {
+    ) -> Result<(), String> {
         let this = Arc::clone(self);
         let written = tokio::task::spawn_blocking(move || {
             let mut entries = this.entries.lock();
-            let written = if change(&mut entries) { this.write(&entries) } else { Ok(()) };
+            let is_news = change(&mut entries);
+            let is_due = is_news || this.is_behind.load(Ordering::Relaxed);
+            let written = if is_due { this.write(&entries) } else { Ok(()) };
+            // Relaxed: the lock of the entries orders it.
+            this.is_behind.store(written.is_err(), Ordering::Relaxed);
             drop(turn);
             written
         });
-        if let Ok(Err(error)) = written.await {
-            let file = self.dir.join(FILE);
-            tracing::error!(%error, file = %shown_path(&file), "a restart would not come back with these workers");
-        }
+        // It panics for nothing that a disk may say.
+        let Ok(Err(error)) = written.await else { return Ok(()) };
+        let file = self.dir.join(FILE);
+        let file = shown_path(&file);
+        tracing::error!(%error, %file, "a restart would not come back with these workers");
+        Err(format!(
+            "not kept for a restart: {file} cannot be written ({error}); once it can, the next change of a worker writes all"
+        ))
     }
 
     fn write(&self, entries: &BTreeMap<String, WorkerEntry>) -> io::Result<()> {
@@ -162,12 +187,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let kept = Arc::new(KeptWorkers::open(dir.path()));
         assert!(kept.entries().is_empty());
-        kept.add(kept.turn().await, entry("http://a:1")).await;
-        kept.add(kept.turn().await, entry("http://b:1")).await;
-        kept.remove(kept.turn().await, "http://a:1".to_owned()).await;
-        kept.remove(kept.turn().await, "http://never:1".to_owned()).await;
+        kept.add(kept.turn().await, entry("http://a:1")).await.unwrap();
+        kept.add(kept.turn().await, entry("http://b:1")).await.unwrap();
+        kept.remove(kept.turn().await, "http://a:1".to_owned()).await.unwrap();
+        kept.remove(kept.turn().await, "http://never:1".to_owned()).await.unwrap();
         let other = WorkerEntry { weight: 7.0, ..entry("http://b:1") };
-        kept.add(kept.turn().await, other.clone()).await;
+        kept.add(kept.turn().await, other.clone()).await.unwrap();
         assert_eq!(KeptWorkers::open(dir.path()).entries(), [other]);
         let files = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(files, 1, "nothing is left beside the file");
@@ -180,7 +205,28 @@ mod tests {
         let kept = Arc::new(KeptWorkers::open(dir.path()));
         assert!(kept.entries().is_empty());
         assert_eq!(fs::read_to_string(dir.path().join(SET_ASIDE)).unwrap(), "{\"workers\": [");
-        kept.add(kept.turn().await, entry("http://a:1")).await;
+        kept.add(kept.turn().await, entry("http://a:1")).await.unwrap();
         assert_eq!(KeptWorkers::open(dir.path()).entries(), [entry("http://a:1")]);
+    }
+
+    #[tokio::test]
+    async fn change_that_cannot_be_written_says_so_and_is_written_with_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        fs::create_dir(&state).unwrap();
+        let kept = Arc::new(KeptWorkers::open(&state));
+        fs::remove_dir(&state).unwrap();
+        let told = kept.add(kept.turn().await, entry("http://a:1")).await.unwrap_err();
+        assert!(
+            told.starts_with("not kept for a restart: ") && told.contains("state/workers.json"),
+            "{told}"
+        );
+        assert!(
+            kept.remove(kept.turn().await, "http://never:1".to_owned()).await.is_err(),
+            "it still is not"
+        );
+        fs::create_dir(&state).unwrap();
+        kept.remove(kept.turn().await, "http://never:1".to_owned()).await.unwrap();
+        assert_eq!(KeptWorkers::open(&state).entries(), [entry("http://a:1")]);
     }
 }

@@ -55,8 +55,9 @@ pub(crate) async fn add_worker(
     InQuery(AddedWorker { url, api_key }): InQuery<AddedWorker>,
 ) -> Result<(Extension<Changed>, String), Problem> {
     let entry = WorkerEntry { url, api_key, ..WorkerEntry::default() };
-    let (changed, target) = add_entry(&workers, &entry).await?;
-    Ok((Extension(changed), format!("Successfully added worker: {}", target.endpoint().url())))
+    let (changed, target, not_kept) = add_entry(&workers, &entry).await?;
+    let warning = not_kept.map_or_else(String::new, |warning| format!("; warning: {warning}"));
+    Ok((Extension(changed), format!("Successfully added worker: {}{warning}", target.endpoint().url())))
 }
 
 /// Drains a worker, then removes it, as older routers of SGLang and vLLM's do
@@ -69,8 +70,9 @@ pub(crate) async fn remove_worker(
     State(workers): State<Workers>,
     InQuery(Removed { url }): InQuery<Removed>,
 ) -> Result<(StatusCode, String), Problem> {
-    let (_, removal) = remove(&workers, &url).await?;
-    Ok((StatusCode::OK, format!("Successfully removed worker: {}", removal.0.url)))
+    let (_, Json(removal)) = remove(&workers, &url).await?;
+    let warnings: String = removal.warnings.iter().map(|warning| format!("; warning: {warning}")).collect();
+    Ok((StatusCode::OK, format!("Successfully removed worker: {}{warnings}", removal.url)))
 }
 
 /// The URLs of the workers

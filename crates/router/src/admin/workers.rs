@@ -2,9 +2,8 @@
 //!
 //! - **Adding** starts a health check at once; the worker is chosen from the first that passes.
 //! - **Draining** ends new requests to a worker; those in flight, streams included, go on.
-//! - **Removing** drains first. The worker leaves the list when its last request has ended, or
-//!   when `server.shutdown_timeout_secs` have passed, whichever comes first. Even then its
-//!   requests are not cut: they go on until they end by themselves.
+//! - **Removing** drains first. The worker leaves the list when its last request has ended, or when
+//!   `server.shutdown_timeout_secs` have passed. Even then its requests are not cut: they end by themselves.
 
 use std::sync::Arc;
 
@@ -37,9 +36,7 @@ use sgl_upstream::{WorkerUrl, without_user};
 use sglang_router_rs::config::Faults;
 use sglang_router_rs::types::shown;
 
-/// The endpoints of workers.
-///
-/// What is added or removed here is kept in `kept`, if there is a state directory.
+/// The endpoints of workers. What they add is kept in `kept`, if there is a state directory.
 pub fn routes(backends: Arc<Backends>, kept: Option<Arc<KeptWorkers>>) -> Router {
     Router::new()
         .route("/workers", get(list).post(add).delete(remove_by_query))
@@ -69,11 +66,9 @@ impl Workers {
 /// The worker as it is now, of which this is one candidate.
 pub(crate) fn view(backends: &Backends, target: &Arc<Target>) -> WorkerView {
     let targets = backends.targets(&target.endpoint().url().to_string());
-    match targets.first() {
-        Some(first) => worker_views::view(backends, first, &targets),
-        // It has just been removed.
-        None => worker_views::view(backends, target, std::slice::from_ref(target)),
-    }
+    // It may just have been removed.
+    let all = if targets.is_empty() { std::slice::from_ref(target) } else { targets.as_slice() };
+    worker_views::view(backends, all.first().unwrap_or(target), all)
 }
 
 /// The log's text about a worker that was added. Its URL is in its normal form, which has no user.
@@ -83,10 +78,10 @@ fn added(target: &Target) -> Changed {
     Changed(shown(&format!("worker {url}, role {}{model}", spec.role)))
 }
 
+/// The URL of the worker that is meant.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ByUrl {
-    /// URL of the worker.
     url: String,
 }
 
@@ -118,18 +113,20 @@ pub(crate) async fn add(
     BodyKind::of(&head.headers, &[BodyKind::Json])?;
     let body = bytes_of(&head, body, MAX_JSON_BYTES).await?;
     let WorkerBody { fields, warnings } = WorkerBody::read(&body)?;
-    let entry: WorkerEntry = serde_json::from_value(Value::Object(fields)).map_err(|error| {
+    let not_one = |error: serde_json::Error| {
         let problem = nearest_first(&without_user(&error.to_string()));
         Problem::new(StatusCode::BAD_REQUEST, format!("not a worker: {problem}"))
-    })?;
-    let (changed, target) = add_entry(&workers, &entry).await?;
+    };
+    let entry: WorkerEntry = serde_json::from_value(Value::Object(fields)).map_err(not_one)?;
+    let (changed, target, not_kept) = add_entry(&workers, &entry).await?;
     healthy_or_over(&workers.backends, &target, wait).await;
-    let view = WorkerView { warnings: told(&target, warnings), ..view(&workers.backends, &target) };
+    let warnings = told(&target, warnings).into_iter().chain(not_kept).collect();
+    let view = WorkerView { warnings, ..view(&workers.backends, &target) };
     let location = [(header::LOCATION, format!("/workers/{}", view.id))];
     Ok((StatusCode::CREATED, location, Extension(changed), Json(view)))
 }
 
-/// Adds a worker, and keeps it if any are kept.
+/// Adds a worker, and keeps it if any are kept; why it is not kept though others are.
 ///
 /// # Errors
 ///
@@ -137,32 +134,34 @@ pub(crate) async fn add(
 pub(crate) async fn add_entry(
     Workers { backends, kept }: &Workers,
     entry: &WorkerEntry,
-) -> Result<(Changed, Arc<Target>), Problem> {
+) -> Result<(Changed, Arc<Target>, Option<String>), Problem> {
+    let refused = |text: String| Problem::new(StatusCode::BAD_REQUEST, text);
     let mut faults = Vec::new();
     let entry = check_worker(entry, "", &mut faults);
     if !faults.is_empty() {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, Faults(faults).to_string()));
+        return Err(refused(Faults(faults).to_string()));
     }
     let turn = turn(kept.as_ref()).await;
     match backends.add_from(WorkerSource::Operator, &entry) {
         Ok(target) => {
             tracing::info!(worker = entry.url, "added");
-            if let Some((kept, turn)) = turn {
-                let url = target.endpoint().url().to_string();
-                kept.add(turn, WorkerEntry { url, ..entry }).await;
-            }
-            Ok((added(&target), target))
+            let url = target.endpoint().url().to_string();
+            let not_kept = match turn {
+                Some((kept, turn)) => kept.add(turn, WorkerEntry { url, ..entry }).await.err(),
+                None => None,
+            };
+            backends.shown().await;
+            Ok((added(&target), target, not_kept))
         }
         Err(error @ AddError::Fleet(_)) => Err(there_already(backends, &entry, &error)),
-        Err(error) => Err(Problem::new(StatusCode::BAD_REQUEST, error.to_string())),
+        Err(error) => Err(refused(error.to_string())),
     }
 }
 
 /// What had no effect, in the log too.
 fn told(target: &Target, warnings: Vec<String>) -> Vec<String> {
-    let url = target.endpoint().url();
     for warning in &warnings {
-        tracing::warn!(worker = %url, warning, "part of what was said of a worker");
+        tracing::warn!(worker = %target.endpoint().url(), warning, "part of what was said of a worker");
     }
     warnings
 }
@@ -212,10 +211,12 @@ pub(crate) async fn change(
     let target = changed?.ok_or_else(|| unknown(&backends, &name))?;
     let keys = worker_change::keys(&patch);
     tracing::info!(worker = entry.url, keys, "changed by an operator");
-    let view = WorkerView { warnings: told(&target, warnings), ..view(&backends, &target) };
+    let mut warnings = told(&target, warnings);
     if let Some((kept, turn)) = turn.filter(|_| origin.source == WorkerSource::Operator) {
-        kept.add(turn, entry).await;
+        warnings.extend(kept.add(turn, entry).await.err());
     }
+    backends.shown().await;
+    let view = WorkerView { warnings, ..view(&backends, &target) };
     Ok((Extension(Changed(shown(&format!("worker {}: {keys}", view.url)))), Json(view)))
 }
 
@@ -286,9 +287,9 @@ pub(crate) async fn remove(
     let _removal = workers.backends.retire(&normal).ok_or_else(|| unknown(&workers.backends, url))?;
     tracing::info!(worker = normal, "draining, then removing");
     let (status, worker_id) = ("accepted".to_owned(), id_of(&normal));
-    let removal = WorkerRemoval { status, worker_id, url: normal.clone() };
+    let mut removal = WorkerRemoval { status, worker_id, url: normal.clone(), warnings: Vec::new() };
     if let Some((kept, turn)) = turn {
-        kept.remove(turn, normal).await;
+        removal.warnings.extend(kept.remove(turn, normal).await.err());
     }
     Ok((StatusCode::ACCEPTED, Json(removal)))
 }
@@ -326,12 +327,15 @@ mod tests {
         matches!(pin!(future).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(_))
     }
 
-    #[tokio::test]
-    async fn rank_is_told_apart_from_a_user_whose_password_is_not_shown() {
+    fn backends() -> Arc<Backends> {
         let surroundings =
             Surroundings { built_in_policies: &NativePolicy::NAMES, ..Surroundings::default() };
-        let config = check(RouterConfig::default(), surroundings).unwrap();
-        let backends = Arc::new(Backends::new(config.proxy));
+        Arc::new(Backends::new(check(RouterConfig::default(), surroundings).unwrap().proxy))
+    }
+
+    #[tokio::test]
+    async fn rank_is_told_apart_from_a_user_whose_password_is_not_shown() {
+        let backends = backends();
         let entry = WorkerEntry { url: "http://127.0.0.1:1".to_owned(), ..WorkerEntry::default() };
         backends.add(&entry).unwrap();
         let said = |url: &str| serde_json::to_string(&unknown(&backends, url)).unwrap();
@@ -344,13 +348,10 @@ mod tests {
     async fn removal_waits_for_its_turn_and_ends_though_its_client_has_gone() {
         let dir = tempfile::tempdir().unwrap();
         let kept = Arc::new(KeptWorkers::open(dir.path()));
-        let surroundings =
-            Surroundings { built_in_policies: &NativePolicy::NAMES, ..Surroundings::default() };
-        let config = check(RouterConfig::default(), surroundings).unwrap();
-        let backends = Arc::new(Backends::new(config.proxy));
+        let backends = backends();
         let entry = WorkerEntry { url: "http://127.0.0.1:1".to_owned(), ..WorkerEntry::default() };
         backends.add(&entry).unwrap();
-        kept.add(kept.turn().await, entry.clone()).await;
+        kept.add(kept.turn().await, entry.clone()).await.unwrap();
         let workers = Workers { backends: Arc::clone(&backends), kept: Some(Arc::clone(&kept)) };
         let is_draining = || backends.snapshot().targets().iter().all(|target| target.worker().is_draining());
 

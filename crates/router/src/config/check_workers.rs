@@ -1,5 +1,7 @@
 //! The checks of workers.
 
+use std::collections::HashSet;
+
 use crate::config::checked::{DAY_SECS, MAX_DP_SIZE};
 use crate::config::engine_setting::EngineSetting;
 use crate::config::keys_section::{header_of, read_key};
@@ -8,6 +10,12 @@ use sgl_upstream::WorkerUrl;
 use sglang_router_rs::config::Fault;
 use sglang_router_rs::core::WorkerRole;
 
+/// Longest name of a model in bytes; of what workers list, longer ones are not known either.
+const MAX_MODEL_BYTES: usize = 256;
+
+/// Longest URL that is shown though it is none.
+const MAX_SHOWN_BYTES: usize = 512;
+
 /// Adds the faults of one worker, and brings its URL into its normal form.
 pub(crate) fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fault>) -> WorkerEntry {
     let mut checked = worker.clone();
@@ -15,7 +23,10 @@ pub(crate) fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fa
     match WorkerUrl::parse(&worker.url) {
         Ok(url) => checked.url = url.to_string(),
         Err(allowed) => {
-            let found = format!("{:?}", WorkerUrl::refused(&worker.url));
+            let found = match worker.url.len() {
+                0..=MAX_SHOWN_BYTES => format!("{:?}", WorkerUrl::refused(&worker.url)),
+                long => format!("{long} bytes"),
+            };
             let is_grpc = worker.url.starts_with("grpc");
             let instead =
                 if is_grpc { "; engines are asked over HTTP: start them without --grpc-mode" } else { "" };
@@ -30,8 +41,13 @@ pub(crate) fn check_worker(worker: &WorkerEntry, path: &str, faults: &mut Vec<Fa
             "a number above 0, from 1.2e-38 to 3.4e38",
         ));
     }
-    if worker.model.as_deref() == Some("") {
-        faults.push(Fault::value(within("model"), "\"\"", "a model's name, or leave it out"));
+    match worker.model.as_deref() {
+        Some("") => faults.push(Fault::value(within("model"), "\"\"", "a model's name, or leave it out")),
+        Some(model) if model.len() > MAX_MODEL_BYTES => {
+            let allowed = format!("a model's name of at most {MAX_MODEL_BYTES} bytes");
+            faults.push(Fault::value(within("model"), format!("{} bytes", model.len()), allowed));
+        }
+        _ => {}
     }
     for (key, secs) in [
         ("first_byte_timeout_secs", worker.first_byte_timeout_secs),
@@ -74,10 +90,11 @@ fn check_key(worker: &mut WorkerEntry, path: &str, faults: &mut Vec<Fault>) {
 
 pub(crate) fn check_workers(workers: &[WorkerEntry], faults: &mut Vec<Fault>) -> Vec<WorkerEntry> {
     let mut checked: Vec<WorkerEntry> = Vec::with_capacity(workers.len());
+    let mut urls = HashSet::with_capacity(workers.len());
     for (position, worker) in workers.iter().enumerate() {
         let path = format!("workers[{position}]");
         let worker = check_worker(worker, &path, faults);
-        if checked.iter().any(|earlier| earlier.url == worker.url) {
+        if !urls.insert(worker.url.clone()) {
             let allowed = "a URL that no other worker has";
             let found = format!("{:?}", WorkerUrl::refused(&worker.url));
             faults.push(Fault::value(format!("{path}.url"), found, allowed));
@@ -90,6 +107,31 @@ pub(crate) fn check_workers(workers: &[WorkerEntry], faults: &mut Vec<Fault>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_names_are_refused_with_their_lengths() {
+        let faults = |worker: WorkerEntry| {
+            let mut faults = Vec::new();
+            check_worker(&worker, "w", &mut faults);
+            faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        let named = |bytes: usize| WorkerEntry {
+            url: "http://w".to_owned(),
+            model: Some("m".repeat(bytes)),
+            ..WorkerEntry::default()
+        };
+        assert_eq!(faults(named(MAX_MODEL_BYTES)), "");
+        assert_eq!(
+            faults(named(MAX_MODEL_BYTES + 1)),
+            "w.model: found 257 bytes; allowed: a model's name of at most 256 bytes"
+        );
+        let told =
+            faults(WorkerEntry { url: format!("http://{}", "h".repeat(100_000)), ..WorkerEntry::default() });
+        assert!(
+            told.starts_with("w.url: found 100007 bytes; allowed: `http://host`") && told.len() < 300,
+            "{told}"
+        );
+    }
 
     #[test]
     fn ranks_are_bounded_and_only_of_engines_that_have_them() {

@@ -225,10 +225,11 @@ fn is_among(set: &WorkerSet, larger: &WorkerSet) -> bool {
 
 fn add(models: &mut HashMap<String, Served>, card: &Card, index: usize, worker: &FleetWorker) {
     let fresh = || Served { group: Group::default(), bases: 0, shown: card.shown().clone() };
-    if !models.contains_key(card.id()) {
-        models.insert(card.id().to_owned(), fresh());
-    }
-    let Some(served) = models.get_mut(card.id()) else { return };
+    // Most workers list what others do: no name is copied then.
+    let served = match models.get_mut(card.id()) {
+        Some(served) => served,
+        None => models.entry(card.id().to_owned()).or_insert_with(fresh),
+    };
     if !served.group.any_role.contains(index) {
         served.bases += usize::from(!card.is_adapter());
     }

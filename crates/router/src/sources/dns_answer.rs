@@ -1,6 +1,6 @@
 //! What servers of names say, as workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -9,7 +9,6 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{RData, RecordType};
 
 use crate::config::sources_section::DnsSettings;
@@ -71,22 +70,58 @@ fn records(lookup: &Lookup, kind: RecordType) -> Records {
     (found().map(|record| record.data.clone()).collect(), ttl.map(|secs| Duration::from_secs(secs.into())))
 }
 
+/// Workers that records tell of, and addresses of some at which nobody can be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct NamedWorkers {
+    pub(crate) offers: BTreeMap<String, Offer>,
+    pub(crate) left_out: BTreeSet<IpAddr>,
+}
+
+impl NamedWorkers {
+    fn add(&mut self, settings: &DnsSettings, url: &str, weight: Option<f64>) {
+        let Ok(url) = WorkerUrl::parse(url) else { return };
+        match url.bare_host().parse::<IpAddr>() {
+            Ok(address) if !is_of_a_host(address) => {
+                self.left_out.insert(address);
+            }
+            _ => {
+                let (url, weight) = (url.to_string(), weight.unwrap_or(settings.worker.weight));
+                let entry = WorkerEntry { url: url.clone(), weight, ..settings.worker.clone() };
+                self.offers.insert(url, Offer::ready(entry));
+            }
+        }
+    }
+
+    /// Those of both.
+    pub(crate) fn and(mut self, others: Self) -> Self {
+        self.offers.extend(others.offers);
+        self.left_out.extend(others.left_out);
+        self
+    }
+}
+
+/// False for what means this host, all hosts or many: servers of names that block a name say 0.0.0.0.
+fn is_of_a_host(address: IpAddr) -> bool {
+    let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    !(address.is_unspecified() || address.is_multicast() || is_broadcast)
+}
+
 /// The workers at these addresses.
-pub(crate) fn at_addresses(settings: &DnsSettings, port: u16, records: &[RData]) -> BTreeMap<String, Offer> {
+pub(crate) fn at_addresses(settings: &DnsSettings, port: u16, records: &[RData]) -> NamedWorkers {
     let address = |record: &RData| match record {
         RData::A(address) => Some(IpAddr::from(address.0)),
         RData::AAAA(address) => Some(IpAddr::from(address.0)),
         _ => None,
     };
-    let urls = records.iter().filter_map(address).map(|ip| {
-        let place = SocketAddr::new(ip, port);
-        format!("{}://{place}", settings.scheme)
-    });
-    urls.filter_map(|url| offer(settings, &url, None)).collect()
+    let mut workers = NamedWorkers::default();
+    for ip in records.iter().filter_map(address) {
+        workers.add(settings, &format!("{}://{}", settings.scheme, SocketAddr::new(ip, port)), None);
+    }
+    workers
 }
 
 /// The workers behind these records of a service: those of the lowest priority, with their weights.
-pub(crate) fn at_targets(settings: &DnsSettings, records: &[RData]) -> BTreeMap<String, Offer> {
+pub(crate) fn at_targets(settings: &DnsSettings, records: &[RData]) -> NamedWorkers {
     let targets = || {
         records.iter().filter_map(|record| match record {
             RData::SRV(target) => Some(target),
@@ -94,18 +129,13 @@ pub(crate) fn at_targets(settings: &DnsSettings, records: &[RData]) -> BTreeMap<
         })
     };
     let first = targets().map(|target| target.priority).min();
-    let of_service = |target: &SRV| {
+    let mut workers = NamedWorkers::default();
+    for target in targets().filter(|target| Some(target.priority) == first) {
         let name = target.target.to_utf8();
         // A dot alone says that the service is not there.
-        let name = name.strip_suffix('.').filter(|name| !name.is_empty())?;
+        let Some(name) = name.strip_suffix('.').filter(|name| !name.is_empty()) else { continue };
         let weight = (target.weight > 0).then(|| f64::from(target.weight));
-        offer(settings, &format!("{}://{name}:{}", settings.scheme, target.port), weight)
-    };
-    targets().filter(|target| Some(target.priority) == first).filter_map(of_service).collect()
-}
-
-fn offer(settings: &DnsSettings, url: &str, weight: Option<f64>) -> Option<(String, Offer)> {
-    let url = WorkerUrl::parse(url).ok()?.to_string();
-    let weight = weight.unwrap_or(settings.worker.weight);
-    Some((url.clone(), Offer::ready(WorkerEntry { url, weight, ..settings.worker.clone() })))
+        workers.add(settings, &format!("{}://{name}:{}", settings.scheme, target.port), weight);
+    }
+    workers
 }

@@ -1,7 +1,7 @@
 //! A name that is looked up again and again.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,22 +12,21 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::sources_section::DnsSettings;
-use crate::sources::dns_answer::{ask, at_addresses, at_targets, resolver};
+use crate::sources::dns_answer::{NamedWorkers, ask, at_addresses, at_targets, resolver};
 use crate::sources::membership::Membership;
-use crate::sources::offer::Offer;
 
 /// Time between two questions at least, however short answers may be kept.
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What one question gave.
 struct LookedUp {
-    offers: BTreeMap<String, Offer>,
+    workers: NamedWorkers,
     ttl: Option<Duration>,
 }
 
 /// What was told last of each kind of address: a server that fails for one of them says nothing against the
 /// other.
-type LastTold = [Option<BTreeMap<String, Offer>>; 2];
+type LastTold = [Option<NamedWorkers>; 2];
 
 /// Looks the name up until told to stop.
 ///
@@ -41,19 +40,26 @@ pub(crate) async fn follow(
     stop: CancellationToken,
 ) {
     let mut last = LastTold::default();
+    let mut left_out = BTreeSet::new();
     loop {
         let asked = tokio::select! {
             () = stop.cancelled() => return,
             asked = look_up(&settings, &servers, &mut last) => asked,
         };
         let mut wait = settings.interval;
+        if let Ok(told) = &asked
+            && told.workers.left_out != left_out
+        {
+            left_out.clone_from(&told.workers.left_out);
+            tell_left_out(&settings.url, &left_out);
+        }
         match asked {
-            Ok(told) if told.offers.is_empty() => {
+            Ok(told) if told.workers.offers.is_empty() => {
                 members.lock().empty(&settings.url, "the name has no records of workers".to_owned());
             }
             Ok(told) => {
                 wait = wait.min(told.ttl.unwrap_or(wait)).max(LEAST_INTERVAL);
-                members.lock().list(&settings.url, told.offers);
+                members.lock().list(&settings.url, told.workers.offers);
             }
             Err(error) => members.lock().failed(&settings.url, "unanswered", error.to_string()),
         }
@@ -75,7 +81,22 @@ pub(crate) async fn follow(
 /// Dropping the future ends the question.
 pub(crate) async fn count(settings: &DnsSettings, servers: &[SocketAddr]) -> Result<(usize, usize), String> {
     let told = look_up(settings, servers, &mut LastTold::default()).await;
-    told.map(|told| (told.offers.len(), told.offers.len())).map_err(|error| error.to_string())
+    let count = |told: LookedUp| (told.workers.offers.len(), told.workers.offers.len());
+    told.map(count).map_err(|error| error.to_string())
+}
+
+fn tell_left_out(name: &str, left_out: &BTreeSet<IpAddr>) {
+    if left_out.is_empty() {
+        tracing::info!(source = "dns", name, "has no addresses any more at which nobody can be");
+        return;
+    }
+    let addresses = left_out.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
+    tracing::warn!(
+        source = "dns",
+        name,
+        addresses,
+        "left out: no host has such an address; the server of names is to say the workers' own"
+    );
 }
 
 async fn look_up(
@@ -86,7 +107,7 @@ async fn look_up(
     let resolver = resolver(servers)?;
     let Some(port) = settings.port else {
         let (records, ttl) = ask(&resolver, &settings.host, RecordType::SRV).await?;
-        return Ok(LookedUp { offers: at_targets(settings, &records), ttl });
+        return Ok(LookedUp { workers: at_targets(settings, &records), ttl });
     };
     addresses(settings, port, &resolver, last).await
 }
@@ -110,11 +131,10 @@ async fn addresses(
             Err(error) => failed.push(error),
         }
     }
-    let offers: BTreeMap<String, Offer> =
-        last.iter().flatten().flatten().map(|(id, offer)| (id.clone(), offer.clone())).collect();
-    let is_silent = failed.len() == 2 || offers.is_empty();
+    let workers = last.iter().flatten().cloned().fold(NamedWorkers::default(), NamedWorkers::and);
+    let is_silent = failed.len() == 2 || workers.offers.is_empty();
     match failed.into_iter().next().filter(|_| is_silent) {
         Some(error) => Err(error),
-        None => Ok(LookedUp { offers, ttl }),
+        None => Ok(LookedUp { workers, ttl }),
     }
 }

@@ -17,6 +17,7 @@ mod dns_answer;
 mod dns_name;
 mod pod_offer;
 mod api_pace;
+mod pod_api;
 mod pods;
 mod source_board;
 mod source_look;

@@ -1,5 +1,7 @@
 //! What the flags of other routers do here.
 
+use std::ops::RangeInclusive;
+
 use serde_json::Value;
 
 use crate::cli::foreign::flag::FlagFate;
@@ -12,15 +14,53 @@ use sglang_router_rs::config::Fault;
 use sglang_router_rs::core::WorkerRole;
 use sglang_router_rs::policies::NativePolicy;
 
-/// A number of a policy: the flag, the key of the policy's settings, and the policies that have it.
-type PolicyNumber = (&'static str, &'static str, &'static [&'static str]);
+/// A number of a policy.
+struct PolicyNumber {
+    flag: &'static str,
+    /// The key of the policy's settings.
+    key: &'static str,
+    /// The policies that have it.
+    policies: &'static [&'static str],
+    /// What it may be.
+    range: RangeInclusive<f64>,
+    /// What it is without the flag.
+    default: &'static str,
+}
 
 const POLICY_NUMBERS: [PolicyNumber; 4] = [
-    ("cache-threshold", "cache_threshold", &["cache_aware"]),
-    ("balance-abs-threshold", "balance_abs_threshold", &["cache_aware"]),
-    ("balance-rel-threshold", "balance_rel_threshold", &["cache_aware"]),
-    ("max-idle-secs", "idle_secs", &["manual", "sticky_least_loaded"]),
+    PolicyNumber {
+        flag: "cache-threshold",
+        key: "cache_threshold",
+        policies: &["cache_aware"],
+        range: 0.0..=1.0,
+        default: "0.5",
+    },
+    PolicyNumber {
+        flag: "balance-abs-threshold",
+        key: "balance_abs_threshold",
+        policies: &["cache_aware"],
+        // More requests than a router has in flight: it never counts.
+        range: 0.0..=1e9,
+        default: "32",
+    },
+    PolicyNumber {
+        flag: "balance-rel-threshold",
+        key: "balance_rel_threshold",
+        policies: &["cache_aware"],
+        range: 1.0..=1e9,
+        default: "1.1",
+    },
+    PolicyNumber {
+        flag: "max-idle-secs",
+        key: "idle_secs",
+        policies: &["manual", "sticky_least_loaded"],
+        range: 1.0..=1e6,
+        default: "the policy's own",
+    },
 ];
+
+/// Characters that are shown of a value that is no such number.
+const MAX_SHOWN: usize = 40;
 
 /// Flags that name an engine, and the engines that they may name.
 const BACKENDS: [&str; 2] = ["backend", "runtime"];
@@ -92,11 +132,19 @@ pub(crate) fn policy_settings(
     faults: &mut Vec<Fault>,
 ) -> Vec<(&'static str, Value)> {
     let mut settings = Vec::new();
-    for (flag, key, _) in POLICY_NUMBERS.iter().filter(|(_, _, policies)| policies.contains(&policy)) {
+    for PolicyNumber { flag, key, range, default, .. } in
+        POLICY_NUMBERS.iter().filter(|number| number.policies.contains(&policy))
+    {
         let Some(text) = flags.value(flag) else { continue };
-        match serde_json::from_str::<Value>(text) {
-            Ok(value) if value.is_number() => settings.push((*key, value)),
-            _ => faults.push(Fault::value(format!("--{flag}"), format!("{text:?}"), "a number")),
+        let is_within = |value: &Value| value.as_f64().is_some_and(|number| range.contains(&number));
+        match serde_json::from_str::<Value>(text).ok().filter(is_within) {
+            Some(value) => settings.push((*key, value)),
+            None => {
+                let (least, most) = (range.start(), range.end());
+                let allowed = format!("a number from {least} to {most}; leave it out for {default}");
+                let shown: String = text.chars().take(MAX_SHOWN).collect();
+                faults.push(Fault::value(format!("--{flag}"), format!("{shown:?}"), allowed));
+            }
         }
     }
     settings
@@ -109,7 +157,7 @@ pub(crate) fn warnings(flags: &ForeignArgs, policy: &str) -> Vec<(String, String
     for (flag, _) in flags.given().filter(|(flag, _)| flag.fate == FlagFate::Ignored) {
         warn(flag.name, format!("accepted without effect: {}", flag.note));
     }
-    for (flag, _, policies) in POLICY_NUMBERS {
+    for PolicyNumber { flag, policies, .. } in POLICY_NUMBERS {
         if flags.has(flag) && !policies.contains(&policy) {
             let whose = policies.join(" and ");
             warn(flag, format!("accepted without effect: it is a number of {whose}, the policy is {policy}"));

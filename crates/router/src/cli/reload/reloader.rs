@@ -8,7 +8,7 @@ use crate::cli::assembly::RunningRouter;
 use crate::cli::flags::ServeArgs;
 use crate::cli::reload::next_config::{Applied, NextConfig, ReloadError, workers_of};
 use crate::cli::reload::plugin_reload::ConfiguredPlugins;
-use crate::cli::reload::report::{add_certificates, add_client_keys, add_tokenizers, change, refusal};
+use crate::cli::reload::report::{add_certificates, add_tokenizers, change, client_key_changes, refusal};
 use crate::cli::reload::worker_reload::ConfiguredWorkers;
 use crate::config::checked::CheckedConfig;
 use crate::config::client_key_file::read_client_keys;
@@ -115,15 +115,11 @@ impl Reloader {
         self.add_trust(&read.config, &mut report);
         add_tokenizers(&mut report, &self.tokenizing.set(), &read.tokenizers);
         if let Some(keys) = self.client_keys.clone() {
-            let before = keys.entries();
-            let now = tokio::task::spawn_blocking(move || keys.file().map(|file| read_client_keys(file)));
-            match now.await.ok().flatten() {
-                None => {}
-                Some(Ok(now)) => add_client_keys(&mut report, &before, &now),
-                Some(Err(error)) => {
-                    report.refused.push(refusal(Reloadable::ClientKey, "all keys", error));
-                }
-            }
+            let looked = tokio::task::spawn_blocking(move || {
+                let read = keys.file().map(|file| read_client_keys(file))?;
+                Some(read.map(|now| client_key_changes(&keys.entries(), &now)))
+            });
+            add_client_keys(&mut report, looked.await.ok().flatten().unwrap_or(Ok(Vec::new())));
         }
         self.add_share(&read.config, &mut report);
         report.needs_restart = self.left(&read.config);
@@ -234,14 +230,19 @@ impl Reloader {
     /// Reads the file of clients' keys again; a fault in it leaves those before.
     async fn reload_client_keys(&self, report: &mut ReloadReport) {
         let Some(keys) = self.client_keys.clone() else { return };
-        let before = keys.entries();
-        let reading = Arc::clone(&keys);
+        let read = tokio::task::spawn_blocking(move || {
+            let before = keys.entries();
+            client_keys::tell(&keys).map(|()| client_key_changes(&before, &keys.entries()))
+        });
         // It panics for nothing that a file may hold.
-        let read = tokio::task::spawn_blocking(move || client_keys::tell(&reading)).await;
-        match read.unwrap_or(Ok(())) {
-            Ok(()) => add_client_keys(report, &before, &keys.entries()),
-            Err(error) => report.refused.push(refusal(Reloadable::ClientKey, "all keys", error)),
-        }
+        add_client_keys(report, read.await.unwrap_or(Ok(Vec::new())));
+    }
+}
+
+fn add_client_keys(report: &mut ReloadReport, read: Result<Vec<ReloadChange>, String>) {
+    match read {
+        Ok(changes) => report.applied.extend(changes),
+        Err(error) => report.refused.push(refusal(Reloadable::ClientKey, "all keys", error)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What came of a reload, as it is put together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -62,23 +62,27 @@ pub(crate) fn add_tokenizers(report: &mut ReloadReport, before: &TokenizerSet, n
     }
 }
 
-/// Adds the keys of clients that are others than before.
-pub(crate) fn add_client_keys(report: &mut ReloadReport, before: &[ClientKeyEntry], now: &[ClientKeyEntry]) {
-    let find = |keys: &[ClientKeyEntry], name: &str| keys.iter().find(|key| key.name == name).cloned();
+/// The keys of clients that are others than before. It takes time in proportion to all of them: a file may have
+/// tens of thousands.
+pub(crate) fn client_key_changes(before: &[ClientKeyEntry], now: &[ClientKeyEntry]) -> Vec<ReloadChange> {
+    fn by_name(keys: &[ClientKeyEntry]) -> HashMap<&str, &ClientKeyEntry> {
+        keys.iter().map(|key| (key.name.as_str(), key)).collect()
+    }
+    let (what, known, named) = (Reloadable::ClientKey, by_name(before), by_name(now));
     let written = |key: &ClientKeyEntry| serde_json::to_value(key).unwrap_or_default();
+    let mut changes = Vec::new();
     for key in now {
-        let what = Reloadable::ClientKey;
-        match find(before, &key.name) {
-            None => report.applied.push(change(what, &key.name, ReloadedAs::Added)),
-            Some(known) if known == *key => {}
+        match known.get(key.name.as_str()) {
+            None => changes.push(change(what, &key.name, ReloadedAs::Added)),
+            Some(known) if *known == key => {}
             Some(known) => {
-                report.applied.push(changed(what, &key.name, &written(&known), &written(key), &KEY_SECRETS));
+                changes.push(changed(what, &key.name, &written(known), &written(key), &KEY_SECRETS));
             }
         }
     }
-    for key in before.iter().filter(|key| find(now, &key.name).is_none()) {
-        report.applied.push(change(Reloadable::ClientKey, &key.name, ReloadedAs::Removed));
-    }
+    let gone = before.iter().filter(|key| !named.contains_key(key.name.as_str()));
+    changes.extend(gone.map(|key| change(what, &key.name, ReloadedAs::Removed)));
+    changes
 }
 
 #[cfg(test)]
@@ -98,9 +102,8 @@ mod tests {
         };
         let before = [key("a", "1", None), key("b", "2", None), key("c", "3", None), key("e", "5", None)];
         let now = [key("a", "1", Some(7)), key("b", "2", None), key("d", "4", None), key("e", "6", None)];
-        let mut report = ReloadReport::default();
-        add_client_keys(&mut report, &before, &now);
-        let told: Vec<_> = report.applied.iter().map(|one| (one.name.as_str(), one.change)).collect();
+        let changes = client_key_changes(&before, &now);
+        let told: Vec<_> = changes.iter().map(|one| (one.name.as_str(), one.change)).collect();
         let (changed, added, removed) = (ReloadedAs::Changed, ReloadedAs::Added, ReloadedAs::Removed);
         assert_eq!(told, [("a", changed), ("d", added), ("e", changed), ("c", removed)]);
         let value = |key: &str, before: Option<&str>, now: Option<&str>| ChangedValue {
@@ -108,7 +111,7 @@ mod tests {
             before: before.map(str::to_owned),
             now: now.map(str::to_owned),
         };
-        assert_eq!(report.applied[0].values, [value("requests_per_minute", None, Some("7"))]);
-        assert_eq!(report.applied[2].values, [value("sha256", Some("***"), Some("***"))]);
+        assert_eq!(changes[0].values, [value("requests_per_minute", None, Some("7"))]);
+        assert_eq!(changes[2].values, [value("sha256", Some("***"), Some("***"))]);
     }
 }

@@ -99,20 +99,25 @@ async fn command(client: &AdminClient, command: &WorkerCommand, json: bool) -> R
 
 async fn remove(client: &AdminClient, one: &OneWorker, json: bool) -> Result<(), CommandError> {
     let removal: WorkerRemoval = client.json(Call::new(Method::DELETE, path_of(&one.worker))).await?;
-    let url = printable(&removal.url);
+    let (url, warnings) = (printable(&removal.url), warning_lines(&removal.warnings));
     let Some(limit) = one.wait else {
-        return print(&removal, json, |_| format!("{url}: is removed once it has no request in flight\n"));
+        let told = format!("{warnings}{url}: is removed once it has no request in flight\n");
+        return print(&removal, json, |_| told);
     };
     let deadline = Instant::now() + Duration::from_secs(limit);
     while find(client, &removal.url).await?.is_some() {
         pause(deadline, &format!("{url} is still there after {limit} s; its removal goes on")).await?;
     }
-    print(&removal, json, |_| format!("{url}: removed\n"))
+    print(&removal, json, |_| format!("{warnings}{url}: removed\n"))
 }
 
 /// A line for each thing that had no effect.
 fn warnings(view: &WorkerView) -> String {
-    view.warnings.iter().map(|warning| format!("warning: {}\n", printable(warning))).collect()
+    warning_lines(&view.warnings)
+}
+
+fn warning_lines(warnings: &[String]) -> String {
+    warnings.iter().map(|warning| format!("warning: {}\n", printable(warning))).collect()
 }
 
 /// The worker as it is once it has passed a health check, if that is to be waited for.

@@ -145,3 +145,37 @@ impl SpanSender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A sender to a collector that takes connections and says nothing.
+    async fn to_a_silent_one() -> (TcpListener, mpsc::Sender<Vec<SpanData>>, SpanSender) {
+        let collector = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let endpoint = format!("http://{}/v1/traces", collector.local_addr().unwrap());
+        let (send, spans) = mpsc::channel(8);
+        let exporter = SpanExporter::builder().with_http().with_endpoint(&endpoint).build().unwrap();
+        (collector, send, SpanSender { spans, exporter, endpoint, counts: Arc::default(), is_down: false })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_collector_does_not_hold_up_the_end_of_the_router() {
+        for waits_for_an_answer in [true, false] {
+            let (collector, send, sender) = to_a_silent_one().await;
+            send.send(Vec::new()).await.unwrap();
+            let stop = CancellationToken::new();
+            let running = tokio::spawn(sender.run(stop.clone()));
+            let connection = if waits_for_an_answer { Some(collector.accept().await.unwrap()) } else { None };
+            send.send(Vec::new()).await.unwrap();
+            let stopped = Instant::now();
+            stop.cancel();
+            running.await.unwrap();
+            // The clock goes on by itself while nothing else happens.
+            assert!(stopped.elapsed() <= LAST_TIMEOUT + GATHER, "{:?}", stopped.elapsed());
+            drop(connection);
+        }
+    }
+}

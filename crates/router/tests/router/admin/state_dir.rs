@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use http_body_util::BodyExt;
 use serde_json::Value;
-use sgl_testkit::client::{TestClient, call, get};
+use sgl_testkit::client::{TestClient, call, get, post};
 use sgl_testkit::process::{FREE_PORTS, Process, command, output, stderr};
 use sgl_testkit::small_guests::{BASICS, guest_choosing};
 
@@ -200,4 +200,22 @@ async fn plugin_of_the_flags_is_not_kept_though_its_module_was_pushed_under_anot
     let list = call(router.admin, get("/v1/plugins")).await.json();
     assert_eq!(list["plugins"].as_array().unwrap().len(), 1, "{list}");
     assert_eq!(list["plugins"][0]["name"], "pushed");
+}
+
+#[tokio::test]
+async fn worker_that_is_not_kept_is_added_with_a_warning() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("state");
+    let router = Process::serve(&["--state-dir", dir.to_str().unwrap()]).await;
+    std::fs::remove_dir_all(&dir).unwrap();
+    let body = || serde_json::json!({"url": "http://127.0.0.1:1"});
+    let added = call(router.admin, post("/workers", &body().to_string())).await;
+    assert_eq!(added.status, http::StatusCode::CREATED);
+    let warning = added.json()["warnings"][0].as_str().expect("a warning").to_owned();
+    assert!(warning.starts_with("not kept for a restart: ") && warning.contains("workers.json"), "{warning}");
+    let admin = format!("http://{}", router.admin);
+    let said = output(command(&["worker", "--admin-url", &admin, "rm", "http://127.0.0.1:1"])).await;
+    assert!(said.status.success(), "{}", stderr(&said));
+    let said = sgl_testkit::process::stdout(&said);
+    assert!(said.starts_with("warning: not kept for a restart: "), "{said}");
 }

@@ -212,8 +212,32 @@ fn numbers_of_a_policy_reach_it_and_no_other() {
     assert!(configured(&with("random")).unwrap().policy_settings.is_empty());
     let own = [&with("cache_aware")[..], &["--policy-config", "cache_threshold=0.6"]].concat();
     assert_eq!(configured(&own).unwrap().policy_settings["cache_threshold"], 0.6);
-    let fault = configured(&["--policy", "cache_aware", "--cache-threshold", "much"]).unwrap_err();
-    assert_eq!(fault, "--cache-threshold: found \"much\"; allowed: a number");
+}
+
+#[test]
+fn numbers_that_a_policy_cannot_have_are_told_with_those_that_it_can() {
+    let fault = |flag: &str, value: &str| {
+        let policy = if flag == "--max-idle-secs" { "manual" } else { "cache_aware" };
+        configured(&["--policy", policy, flag, value]).unwrap_err()
+    };
+    for value in ["much", "NaN", "inf", "-0.1", "1.5", "1e99", "1e999", ""] {
+        let expected = "a number from 0 to 1; leave it out for 0.5";
+        assert_eq!(
+            fault("--cache-threshold", value),
+            format!("--cache-threshold: found {value:?}; allowed: {expected}")
+        );
+    }
+    for (flag, values, allowed) in [
+        ("--balance-abs-threshold", ["-1", "1e99"], "a number from 0 to 1000000000; leave it out for 32"),
+        ("--balance-rel-threshold", ["0.9", "1e99"], "a number from 1 to 1000000000; leave it out for 1.1"),
+        ("--max-idle-secs", ["0", "1e99"], "a number from 1 to 1000000; leave it out for the policy's own"),
+    ] {
+        for value in values {
+            assert_eq!(fault(flag, value), format!("{flag}: found {value:?}; allowed: {allowed}"));
+        }
+    }
+    let long = fault("--cache-threshold", &"9".repeat(100_000));
+    assert!(long.len() < 200, "{long}");
 }
 
 #[test]

@@ -83,6 +83,42 @@ async fn no_answer_and_an_empty_one_take_nobody_away() {
 }
 
 #[tokio::test]
+async fn addresses_at_which_nobody_can_be_are_left_out() {
+    let server = NameServer::start().await;
+    let of_four = ["0.0.0.0", "10.0.0.1", "224.0.0.1", "255.255.255.255"];
+    server.say(NAME, A, addresses(&of_four, 1));
+    server.say(NAME, AAAA, addresses(&["::", "fd00::1", "ff02::1"], 1));
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("router.toml");
+    let text = format!("[sources]\ndns_servers = [\"{}\"]\n", server.address);
+    std::fs::write(&config, text).unwrap();
+    let flags = ["--config", config.to_str().unwrap(), "--worker-dns", "http://engines.test:8000"];
+    let (mut router, mut lines) = Process::serve_and_log(&flags).await;
+    let is_about = |line: &String| line.contains("left out: no host has such an address");
+    if !lines.iter().any(is_about) {
+        lines.extend(router.lines_until("left out: no host has such an address").await);
+    }
+    let line = lines.iter().find(|line| is_about(line)).unwrap();
+    assert!(line.contains("0.0.0.0, 224.0.0.1, 255.255.255.255, ::, ff02::1"), "{line}");
+    let urls = async || {
+        let list = call(router.admin, get("/workers")).await.json();
+        list["workers"].as_array().unwrap().iter().map(|one| one["url"].clone()).collect::<Vec<_>>()
+    };
+    until(async || urls().await == ["http://10.0.0.1:8000", "http://[fd00::1]:8000"]).await;
+    // It is asked again and again, and says the same.
+    let asked = server.asked(NAME, A);
+    until(async || server.asked(NAME, A) > asked + 2).await;
+    router.signal("-TERM");
+    let rest = router.lines_to_the_end().await;
+    assert!(!rest.iter().any(is_about), "{rest:?}");
+    // Nobody but these: as a name without workers.
+    server.say(NAME, A, addresses(&["0.0.0.0"], 1));
+    server.say(NAME, AAAA, Reply::NoData);
+    let router = over(&server, at("http://engines.test:8000")).await;
+    until_fault(&router, "no records of workers").await;
+}
+
+#[tokio::test]
 async fn answer_without_most_workers_is_held() {
     let server = NameServer::start().await;
     server.say(NAME, A, addresses(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], 1));

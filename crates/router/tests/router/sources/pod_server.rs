@@ -47,6 +47,9 @@ struct State {
     cuts: u64,
     /// What every request gets instead of an answer.
     refusal: Option<u16>,
+    /// So many more pods are in lists, and so many bytes of blanks behind them.
+    crowd: usize,
+    blanks: usize,
     lists: usize,
     watches: Vec<HashMap<String, String>>,
 }
@@ -135,6 +138,16 @@ impl PodServer {
     pub(crate) fn refuse(&self, status: Option<u16>) {
         self.shared.lock().refusal = status;
         self.cut();
+    }
+
+    /// Lists have so many more pods from now on, which are over.
+    pub(crate) fn crowd(&self, pods: usize) {
+        self.shared.lock().crowd = pods;
+    }
+
+    /// Lists end with so many blanks from now on.
+    pub(crate) fn pad(&self, bytes: usize) {
+        self.shared.lock().blanks = bytes;
     }
 
     /// How often pods were listed.
@@ -243,9 +256,16 @@ fn pods(shared: &Arc<Shared>, namespace: Option<String>, asked: HashMap<String, 
         return watching(Arc::clone(shared), chosen, from);
     }
     state.lists += 1;
-    let items: Vec<&Value> = state.pods.values().filter(|pod| chosen.has(pod)).collect();
-    let metadata = json!({"resourceVersion": state.revision.to_string()});
-    Json(json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items})).into_response()
+    let chosen = state.pods.values().filter(|pod| chosen.has(pod)).map(Value::to_string);
+    let crowd = (0..state.crowd).map(|number| {
+        format!("{{\"metadata\":{{\"namespace\":\"engines\",\"name\":\"over-{number}\"}},\"status\":{{\"phase\":\"Failed\"}}}}")
+    });
+    let items = chosen.chain(crowd).collect::<Vec<_>>().join(",");
+    let (revision, blanks) = (state.revision, " ".repeat(state.blanks));
+    let text = format!(
+        "{{\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{{\"resourceVersion\":\"{revision}\"}},\"items\":[{items}]}}{blanks}"
+    );
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 /// Which pods somebody asked for.

@@ -158,6 +158,46 @@ async fn api_that_is_away_or_refuses_takes_nobody_away() {
 }
 
 #[tokio::test]
+async fn lists_that_are_too_long_are_told_and_those_before_count() {
+    let Rig { api, router, .. } = &rig(|_| ()).await;
+    api.apply(engine("a", "10.0.0.1"));
+    until_serving(router, &["http://10.0.0.1:8000"]).await;
+    api.apply(engine("b", "10.0.0.2"));
+    let both = ["http://10.0.0.1:8000", "http://10.0.0.2:8000"];
+    until_serving(router, &both).await;
+    for (crowd, blanks, said) in [
+        (
+            50_000,
+            0,
+            "more than 50000 pods have these labels, which is as many as are followed: give a narrower",
+        ),
+        (
+            0,
+            64 << 20,
+            "an answer has more than is read of an API (64 MiB): a narrower selector or a namespace",
+        ),
+    ] {
+        api.crowd(crowd);
+        api.pad(blanks);
+        api.lose_all();
+        api.forget_the_past();
+        until_fault(router, said).await;
+        assert_eq!(serving(router).await, both);
+        api.apply(engine("a", "10.0.0.1"));
+        api.apply(engine("b", "10.0.0.2"));
+        // As many as may be.
+        api.crowd(49_998);
+        api.pad(0);
+        until(async || source(router).await["state"] == "current").await;
+    }
+    assert_eq!(serving(router).await, both);
+    let page = router::metrics(router).await;
+    let failures =
+        "sgl_router_source_failures_total{source=\"kubernetes\",name=\"regular app=sglang\",cause=\"api\"}";
+    assert!(page.text().contains(failures), "{}", page.text());
+}
+
+#[tokio::test]
 async fn cut_watch_goes_on_and_misses_nothing() {
     let Rig { api, router, .. } = &rig(|_| ()).await;
     api.apply(engine("a", "10.0.0.1"));
