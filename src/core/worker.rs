@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::core::books::BookNumbers;
 use crate::core::engine_facts::EngineFacts;
 use crate::core::report::WorkerReport;
 use crate::core::worker_books::WorkerBooks;
-use sgl_policy_abi::WorkerRole;
+use sgl_policy_abi::{Column, WorkerRole};
 
 /// An inference server. Routers that embed this crate implement it for their own worker type.
 ///
@@ -135,6 +135,11 @@ pub struct BasicWorker {
     spec: WorkerSpec,
     healthy: AtomicBool,
     load: AtomicUsize,
+    other_load: AtomicUsize,
+    /// Bits of the columns of its report.
+    report: [AtomicU32; Column::COUNT],
+    /// -1 = nobody knows.
+    prefix_match: AtomicI32,
     books: WorkerBooks,
 }
 
@@ -145,8 +150,32 @@ impl BasicWorker {
             spec,
             healthy: AtomicBool::new(true),
             load: AtomicUsize::new(0),
+            other_load: AtomicUsize::new(0),
+            report: Column::ALL.map(|column| AtomicU32::new(column.unknown())),
+            prefix_match: AtomicI32::new(-1),
             books: WorkerBooks::default(),
         }
+    }
+
+    /// Sets how many requests it serves besides those that are counted here one by one.
+    pub fn set_other_load(&self, requests: usize) {
+        // Relaxed: a gauge.
+        self.other_load.store(requests, Ordering::Relaxed);
+    }
+
+    /// Sets what it says of itself.
+    pub fn set_report(&self, report: &WorkerReport) {
+        for (cell, column) in self.report.iter().zip(Column::ALL) {
+            // Relaxed: gauges.
+            cell.store(report.bits(column), Ordering::Relaxed);
+        }
+    }
+
+    /// Sets how many tokens of any prompt it is believed to hold; `None` = nobody knows.
+    pub fn set_prefix_match(&self, tokens: Option<u32>) {
+        let known = tokens.and_then(|tokens| i32::try_from(tokens).ok());
+        // Relaxed: a gauge.
+        self.prefix_match.store(known.unwrap_or(-1), Ordering::Relaxed);
     }
 
     /// Sets whether it may be chosen.
@@ -167,8 +196,8 @@ impl Worker for BasicWorker {
     }
 
     fn load(&self) -> usize {
-        // Relaxed: a gauge.
-        self.load.load(Ordering::Relaxed)
+        // Relaxed: gauges.
+        self.load.load(Ordering::Relaxed).saturating_add(self.other_load.load(Ordering::Relaxed))
     }
 
     fn increment_load(&self) {
@@ -199,6 +228,17 @@ impl Worker for BasicWorker {
 
     fn engine(&self) -> &EngineFacts {
         &self.spec.engine
+    }
+
+    fn report(&self) -> WorkerReport {
+        // Relaxed: gauges.
+        let bits = |column: Column| self.report.get(column as usize).map(|cell| cell.load(Ordering::Relaxed));
+        WorkerReport::from_bits(|column| bits(column).unwrap_or(column.unknown()))
+    }
+
+    fn prefix_match(&self, _prefix_hashes: &[u64], _block_tokens: f32) -> Option<i32> {
+        // Relaxed: a gauge.
+        Some(self.prefix_match.load(Ordering::Relaxed)).filter(|held| *held >= 0)
     }
 
     fn books(&self) -> Option<&WorkerBooks> {

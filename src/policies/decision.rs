@@ -268,6 +268,22 @@ pub struct PairDecision {
 }
 
 impl PairDecision {
+    /// A decision for two workers of an embedder's slice, at which the request counts from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError::NoWorker`] if there is no worker at an index.
+    pub(crate) fn on_slice(
+        workers: &[Arc<dyn Worker>],
+        (prefill, decode): (Placed, Placed),
+        chooser: Chooser,
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<Self, DecideError> {
+        let half =
+            |placed, leg| Decision::on_slice(workers, placed, chooser, &SelectWorkerInfo { leg, ..*info });
+        Ok(Self { prefill: half(prefill, Leg::Prefill)?, decode: half(decode, Leg::Decode)? })
+    }
+
     /// A decision for two workers of the router's table, at which the request counts from now on.
     ///
     /// # Errors

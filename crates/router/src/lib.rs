@@ -17,6 +17,7 @@ mod proxy;
 mod picker;
 mod sources;
 mod fleet;
+mod trial;
 mod admin;
 pub mod cli;
 

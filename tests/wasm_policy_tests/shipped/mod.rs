@@ -4,4 +4,3 @@
 mod asked;
 mod hardship;
 mod month;
-mod whatever_is_known;

@@ -1,6 +1,5 @@
 //! Modules of registries, as commands that ask no router read them.
 
-#[cfg(feature = "tools")]
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,7 +41,6 @@ impl RegistryFlags {
     /// # Errors
     ///
     /// [`UnreadModule`].
-    #[cfg(feature = "tools")]
     pub(crate) fn read(
         &self,
         reference: &ModuleReference,
@@ -55,7 +53,6 @@ impl RegistryFlags {
 }
 
 /// Why a module of a registry was not read.
-#[cfg(feature = "tools")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnreadModule {

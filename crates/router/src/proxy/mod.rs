@@ -100,7 +100,7 @@ mod parameters;
 mod prompt;
 mod limit_fields;
 mod seed_fields;
-mod facts;
+pub(crate) mod facts;
 mod wanted;
 mod dialogue;
 mod multipart;

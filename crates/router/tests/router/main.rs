@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod authors;
 mod command_line;
 mod compiler_process;
 mod docs;

@@ -66,6 +66,36 @@ impl WasmPolicy {
         }
     }
 
+    /// A prefill and a decode worker of a slice, by their own roles, chosen together.
+    ///
+    /// # Errors
+    ///
+    /// [`DecideError`] says why there is no decision.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`decide_async`](Self::decide_async).
+    pub async fn decide_pair_of(
+        &self,
+        workers: &[Arc<dyn Worker>],
+        info: &SelectWorkerInfo<'_>,
+    ) -> Result<PairDecision, DecideError> {
+        let candidates = SliceCandidates::new(self.slices().version(workers), workers);
+        let chosen = match self.ask_pair(Mode::Async, &candidates, info).await {
+            Ok(chosen) => chosen,
+            Err(cause) => {
+                return self.fall_back(cause, |policy, chooser| {
+                    let (first, second) =
+                        policy.choose_pair(&candidates, info).ok_or(DecideError::NoWorker)?;
+                    PairDecision::on_slice(workers, (first.into(), second.into()), chooser, info)
+                });
+            }
+        };
+        let generation = chosen.generation;
+        let none = || nobody::<Pair, _>(generation, &candidates, info);
+        PairDecision::on_slice(workers, chosen.answer.ok_or_else(none)?, Chooser::Plugin { generation }, info)
+    }
+
     /// A prefill and a decode worker of the router's own table, chosen together.
     ///
     /// # Errors

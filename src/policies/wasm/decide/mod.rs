@@ -20,3 +20,4 @@ mod telling;
 mod alone;
 mod ask;
 mod forms;
+mod inspection;

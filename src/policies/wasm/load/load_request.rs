@@ -14,6 +14,8 @@ pub struct Load {
     pub(crate) options: PluginOptions,
     pub(crate) source: Source,
     pub(crate) progress: Progress,
+    /// What the seeds of its instances follow from; `None` = chance.
+    pub(crate) seed: Option<u64>,
 }
 
 impl Load {
@@ -38,13 +40,20 @@ impl Load {
     }
 
     fn new(config: WasmPolicyConfig, source: Source) -> Self {
-        Self { config, options: PluginOptions::default(), source, progress: unwatched() }
+        Self { config, options: PluginOptions::default(), source, progress: unwatched(), seed: None }
     }
 
     /// With options. Default: [`PluginOptions::default`].
     #[must_use]
     pub fn with(self, options: PluginOptions) -> Self {
         Self { options, ..self }
+    }
+
+    /// With instances whose random numbers follow from this one, for tests that are to come out alike each time.
+    /// Default: chance.
+    #[must_use]
+    pub fn seeded(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
     }
 
     /// `progress` hears each step, on the thread that takes it. Default: nobody watches.

@@ -20,6 +20,7 @@ use crate::engine::wasm_engine::Engine;
 use crate::policies::native::native_policy::NativePolicy;
 use crate::policies::wasm::load::error::PluginError;
 use crate::policies::wasm::load::generation::{Generation, GenerationParts};
+use crate::policies::wasm::load::instance_seeds::InstanceSeeds;
 use crate::policies::wasm::load::load_request::Load;
 use crate::policies::wasm::load::module_check::{ModuleFacts, check_magic, check_module};
 use crate::policies::wasm::load::plugin_recipe::PluginRecipe;
@@ -88,6 +89,7 @@ async fn make(
 ) -> Result<Generation, PluginError> {
     check_settings(&load.config, &load.options)?;
     let (config, options, progress) = (load.config.clone(), load.options.clone(), Arc::clone(&load.progress));
+    let seeds = InstanceSeeds::new(load.seed);
     let kept = kept(state, options.rollout).await;
     if options.rollout != Rollout::Immediate || state.live_generations() == 0 {
         // Nobody else writes to it. Else the limits of the one that serves hold until this one does.
@@ -107,6 +109,7 @@ async fn make(
         config: config.config.clone(),
         plan: Arc::clone(&plan),
         serial,
+        seeds,
         tally: Arc::clone(&state.instances),
         kept: Arc::clone(&kept),
         live,
@@ -221,7 +224,7 @@ fn ready(
     spec: SandboxSpec,
     supplier: &Supplier,
 ) -> Result<Ready, PluginError> {
-    let Load { config, options, source, progress } = load;
+    let Load { config, options, source, progress, .. } = load;
     let pin = options.digest.as_deref();
     progress(LoadStep::Read);
     let module = match source {

@@ -23,6 +23,7 @@ pub(crate) mod source;
 pub(crate) mod load_request;
 mod rehearsal;
 mod warm_up;
+mod instance_seeds;
 mod plugin_recipe;
 mod self_test;
 pub(crate) mod loader;

@@ -38,6 +38,8 @@ pub struct ModuleFacts {
     pub has_on_session_end: bool,
     /// Memory that it starts with, in bytes.
     pub initial_memory_bytes: u64,
+    /// Memory beyond which it says it never grows, in bytes.
+    pub maximum_memory_bytes: Option<u64>,
     /// Its size in bytes.
     pub size_bytes: usize,
     /// Functions that it imports, as `module.name`, sorted.
@@ -93,13 +95,37 @@ pub fn check_module(
     max_memory_bytes: usize,
     allowed_syscalls: &[String],
 ) -> Result<ModuleFacts, ModuleFault> {
+    judged(wasm, max_memory_bytes, allowed_syscalls, &mut Err)
+}
+
+/// All that is wrong with a module, in the order in which [`check_module`] finds it. What cannot be judged
+/// for something that is wrong before is not told.
+pub fn module_faults(wasm: &[u8], max_memory_bytes: usize, allowed_syscalls: &[String]) -> Vec<ModuleFault> {
+    let mut faults = Vec::new();
+    let last = judged(wasm, max_memory_bytes, allowed_syscalls, &mut |fault| {
+        faults.push(fault);
+        Ok(())
+    });
+    faults.extend(last.err());
+    faults
+}
+
+/// What takes a fault: the first ends the check, unless it goes on for more.
+type Take<'a> = dyn FnMut(ModuleFault) -> Result<(), ModuleFault> + 'a;
+
+fn judged(
+    wasm: &[u8],
+    max_memory_bytes: usize,
+    allowed_syscalls: &[String],
+    take: &mut Take<'_>,
+) -> Result<ModuleFacts, ModuleFault> {
     check_magic(wasm)?;
     let outline = Outline::read(wasm)?;
-    let memory = outline.check_memory(max_memory_bytes)?;
-    let syscalls = outline.check_imports(allowed_syscalls)?;
+    let memory = outline.check_memory(max_memory_bytes).or_else(|fault| take(fault).map(|()| None))?;
+    let syscalls = outline.check_imports(allowed_syscalls, take)?;
     let types =
         Validator::new_with_features(features()).validate_all(wasm).map_err(|error| invalid(&error))?;
-    check_exports(&outline, types.as_ref())?;
+    check_exports(&outline, types.as_ref(), take)?;
     let manifest = outline.manifest()?;
     Ok(ModuleFacts {
         oversights: oversights::of(outline.exports.iter().map(|export| export.name), &manifest),
@@ -111,7 +137,10 @@ pub fn check_module(
         has_on_first_token: outline.exports(export::ON_FIRST_TOKEN),
         has_on_complete: outline.exports(export::ON_COMPLETE),
         has_on_session_end: outline.exports(export::ON_SESSION_END),
-        initial_memory_bytes: memory.initial.saturating_mul(PAGE_BYTES),
+        initial_memory_bytes: memory.map_or(0, |memory| memory.initial.saturating_mul(PAGE_BYTES)),
+        maximum_memory_bytes: memory
+            .and_then(|memory| memory.maximum)
+            .map(|pages| pages.saturating_mul(PAGE_BYTES)),
         size_bytes: wasm.len(),
         imports: outline.import_names(),
         producers: outline.producers.map(producers::read).unwrap_or_default(),
@@ -238,7 +267,7 @@ impl<'a> Outline<'a> {
         Ok(manifest)
     }
 
-    fn check_memory(&self, max_memory_bytes: usize) -> Result<MemoryType, ModuleFault> {
+    fn check_memory(&self, max_memory_bytes: usize) -> Result<Option<MemoryType>, ModuleFault> {
         let refuse = |found: &str| Err(ModuleFault::Memory { found: found.to_owned() });
         if self.imports.iter().any(|import| matches!(import.ty, wasmparser::TypeRef::Memory(_))) {
             return refuse("it imports its memory");
@@ -261,29 +290,37 @@ impl<'a> Outline<'a> {
             return refuse("its memory is not exported");
         }
         check_minimum(memory.initial, max_memory_bytes)?;
-        Ok(memory)
+        Ok(Some(memory))
     }
 
-    /// The system calls that it imports; an error for any import that it may not have.
-    fn check_imports(&self, allowed: &[String]) -> Result<Vec<String>, ModuleFault> {
+    /// The system calls that it imports; a fault for any import that it may not have.
+    fn check_imports(&self, allowed: &[String], take: &mut Take<'_>) -> Result<Vec<String>, ModuleFault> {
         let mut needed: Vec<String> = Vec::new();
         for import in &self.imports {
-            match import.module {
-                HOST_MODULE => check_host_import(import)?,
-                WASI_MODULE => needed.push(check_wasi_import(import)?),
-                _ => {
-                    let why = format!(
-                        "plugins import from `{HOST_MODULE}` and `{WASI_MODULE}` only; \
-                         build without what needs it (wasm-bindgen and emscripten add such imports)"
-                    );
-                    return Err(refused_import(import, why));
-                }
+            match check_import(import) {
+                Ok(syscall) => needed.extend(syscall),
+                Err(fault) => take(fault)?,
             }
         }
         needed.sort_unstable();
         needed.dedup();
-        check_allowed(&needed, allowed)?;
+        check_allowed(&needed, allowed).or_else(&mut *take)?;
         Ok(needed)
+    }
+}
+
+/// The system call that an import is, if it is one.
+fn check_import(import: &wasmparser::Import<'_>) -> Result<Option<String>, ModuleFault> {
+    match import.module {
+        HOST_MODULE => check_host_import(import).map(|()| None),
+        WASI_MODULE => check_wasi_import(import).map(Some),
+        _ => {
+            let why = format!(
+                "plugins import from `{HOST_MODULE}` and `{WASI_MODULE}` only; \
+                 build without what needs it (wasm-bindgen and emscripten add such imports)"
+            );
+            Err(refused_import(import, why))
+        }
     }
 }
 
@@ -319,34 +356,30 @@ fn check_wasi_import(import: &wasmparser::Import<'_>) -> Result<String, ModuleFa
     Ok(name)
 }
 
-fn check_exports(outline: &Outline<'_>, types: TypesRef<'_>) -> Result<(), ModuleFault> {
-    for known in &KNOWN_EXPORTS {
-        let KnownExport { name, expected, .. } = *known;
-        let Some(export) = outline.exports.iter().find(|export| export.name == name) else {
-            if known.needed {
-                let present: Vec<&str> = outline.exports.iter().map(|export| export.name).collect();
-                return Err(ModuleFault::MissingExport {
-                    name,
-                    expected,
-                    present: shown(&present.join(", ")),
-                });
-            }
-            continue;
-        };
-        let Some(EntityType::Func(id)) = types.entity_type_from_export(export) else {
-            return Err(ModuleFault::Signature { name, found: "no function".to_owned(), expected });
-        };
-        #[expect(clippy::indexing_slicing, reason = "the id comes from the same types")]
-        let func = types[id].unwrap_func();
-        if !known
-            .allowed
-            .iter()
-            .any(|(params, results)| func.params() == *params && func.results() == *results)
-        {
-            return Err(ModuleFault::Signature { name, found: signature(func), expected });
+fn check_exports(outline: &Outline<'_>, types: TypesRef<'_>, take: &mut Take<'_>) -> Result<(), ModuleFault> {
+    KNOWN_EXPORTS.iter().try_for_each(|known| check_export(outline, types, known).or_else(&mut *take))
+}
+
+fn check_export(outline: &Outline<'_>, types: TypesRef<'_>, known: &KnownExport) -> Result<(), ModuleFault> {
+    let KnownExport { name, expected, .. } = *known;
+    let Some(export) = outline.exports.iter().find(|export| export.name == name) else {
+        if known.needed {
+            let present: Vec<&str> = outline.exports.iter().map(|export| export.name).collect();
+            return Err(ModuleFault::MissingExport { name, expected, present: shown(&present.join(", ")) });
         }
+        return Ok(());
+    };
+    let Some(EntityType::Func(id)) = types.entity_type_from_export(export) else {
+        return Err(ModuleFault::Signature { name, found: "no function".to_owned(), expected });
+    };
+    #[expect(clippy::indexing_slicing, reason = "the id comes from the same types")]
+    let func = types[id].unwrap_func();
+    let is_allowed =
+        |(params, results): &(&[ValType], &[ValType])| func.params() == *params && func.results() == *results;
+    if known.allowed.iter().any(is_allowed) {
+        return Ok(());
     }
-    Ok(())
+    Err(ModuleFault::Signature { name, found: signature(func), expected })
 }
 
 fn signature(func: &FuncType) -> String {

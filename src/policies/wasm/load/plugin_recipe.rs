@@ -11,6 +11,7 @@ use crate::engine::making::InitAnswer;
 use crate::engine::pool::recipe::{PoolTally, Recipe};
 use crate::engine::sandbox::HostServices;
 use crate::engine::trial::Trial;
+use crate::policies::wasm::load::instance_seeds::InstanceSeeds;
 use crate::policies::wasm::load::warm_up::WarmUp;
 use crate::policies::wasm::message::init::InitMessage;
 use crate::policies::wasm::message::wire_plan::WirePlan;
@@ -27,6 +28,8 @@ pub(crate) struct PluginRecipe {
     pub(crate) plan: Arc<WirePlan>,
     /// True if a decision changes what the guest remembers: it must not make one before it serves.
     pub(crate) serial: bool,
+    /// What instances draw from.
+    pub(crate) seeds: InstanceSeeds,
     /// Counts instances, of all generations.
     pub(crate) tally: Arc<PoolTally>,
     /// What the guests keep with the host.
@@ -58,7 +61,7 @@ impl Recipe for PluginRecipe {
             plugin: &self.name,
             generation: self.generation,
             config: &self.config,
-            seed: fastrand::u64(..),
+            seed: self.seeds.next(),
         }
         .encode()
     }

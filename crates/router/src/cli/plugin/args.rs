@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use crate::cli::admin_args::AdminArgs;
 #[cfg(feature = "tools")]
 use crate::cli::plugin::replay_args::ReplayArgs;
+use crate::cli::plugin::trial_args::{DecisionArgs, TestingArgs, TrialFlags};
 use crate::cli::registry_reading::RegistryFlags;
 
 /// Plugins of a running router: list, load, replace, roll back
@@ -65,8 +66,12 @@ pub enum PluginCommand {
     Sign(SignArgs),
     /// Checks who signed a module, as a router would
     Verify(VerifyArgs),
-    /// Checks modules as a router that loads them would; asks no router
-    Check(CheckArgs),
+    /// Checks modules as a router that loads them would, and has them decide; asks no router
+    Check(Box<CheckArgs>),
+    /// Has a module decide a request over workers that you describe; asks no router
+    Run(Box<DecisionArgs>),
+    /// Has a module pass cases without a router; each that fails says what is to be done
+    Test(Box<TestingArgs>),
     /// Writes a module at an OCI registry, with its detached signature if it has one; asks no router
     Publish(PublishArgs),
     /// Reads a module from an OCI registry, with its detached signatures if it has any; asks no router
@@ -207,12 +212,12 @@ pub struct SignArgs {
 /// Which modules to check.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// The modules, in files or as oci://HOST/REPOSITORY:TAG
+    /// The modules: files, embedded:NAME or oci://HOST/REPOSITORY:TAG
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// How registries are spoken to
+    /// How they are loaded
     #[command(flatten)]
-    pub registry: RegistryFlags,
+    pub trial: TrialFlags,
 }
 
 /// What to publish, and where.

@@ -76,6 +76,30 @@ pub enum CommandError {
         /// Why.
         reason: String,
     },
+    /// A module that cannot be loaded to be tried.
+    #[error("{file}: {}", printable(reason))]
+    Untried {
+        /// The module.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// A plugin failed at requests that it was to decide; how was printed.
+    #[error("the plugin failed at {failed} of {asked} requests")]
+    Undecided {
+        /// At how many.
+        failed: usize,
+        /// Of so many.
+        asked: usize,
+    },
+    /// Cases that a plugin did not pass; what was wrong was printed.
+    #[error("{failed} of {ran} cases failed")]
+    FailedCases {
+        /// How many.
+        failed: usize,
+        /// Of so many that ran.
+        ran: usize,
+    },
     /// A registry, or a module there.
     #[error("{} ({})", printable(&.0.to_string()), .0.code())]
     Registry(#[from] RegistryError),

@@ -9,7 +9,7 @@ use crate::cli::plugin::output::print;
 #[cfg(feature = "tools")]
 use crate::cli::plugin::replay;
 use crate::cli::plugin::{
-    check, embedded, explain, publish, pull, push, queue, show, signing, verify, watch,
+    check, decide_once, embedded, explain, publish, pull, push, queue, show, signing, testing, verify, watch,
 };
 use sgl_api::{PluginList, PluginView};
 use sglang_router_rs::config::FailurePolicy;
@@ -36,6 +36,17 @@ fn done(args: &PluginArgs) -> Result<(), CommandError> {
         // It has a runtime of its own.
         return replay::replay_records(replay, &args.admin.ca_cert_paths, args.json);
     }
+    // These have runtimes of their own, too.
+    match &args.command {
+        PluginCommand::Check(files) => return check::check(files, &args.admin.ca_cert_paths, args.json),
+        PluginCommand::Run(run) => {
+            return decide_once::decide_once(run, &args.admin.ca_cert_paths, args.json);
+        }
+        PluginCommand::Test(test) => {
+            return testing::testing(test, &args.admin.ca_cert_paths, args.json);
+        }
+        _ => {}
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(command(args))
 }
@@ -47,7 +58,6 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
         PluginCommand::Keygen(keygen) => return signing::keygen(keygen, args.json),
         PluginCommand::Sign(sign) => return signing::sign(sign, args.json),
         PluginCommand::Verify(verify) => return verify::verify(verify, authorities, args.json).await,
-        PluginCommand::Check(files) => return check::check(files, authorities, args.json).await,
         PluginCommand::Publish(publish) => return publish::publish(publish, authorities, args.json).await,
         PluginCommand::Pull(pull) => return pull::pull(pull, authorities, args.json).await,
         _ => {}
@@ -81,6 +91,8 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
         | PluginCommand::Sign(_)
         | PluginCommand::Verify(_)
         | PluginCommand::Check(_)
+        | PluginCommand::Run(_)
+        | PluginCommand::Test(_)
         | PluginCommand::Publish(_)
         | PluginCommand::Pull(_) => Ok(()),
         #[cfg(feature = "tools")]
