@@ -29,14 +29,11 @@ async fn push(url: &str, file: &str) -> u64 {
     loop {
         let (code, out, error) =
             crate::member::fleet(url, &[&push[..], &["--fleet-replicas", "3"]].concat()).await;
-        match code {
-            0 => {
-                let pushed: serde_json::Value = serde_json::from_str(&out).expect("JSON");
-                return pushed["generation"].as_u64().expect("a number");
-            }
-            3 => assert!(began.elapsed() < Duration::from_secs(60), "{error}"),
-            _ => panic!("{code} {error}"),
+        if code == 0 {
+            let pushed: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+            return pushed["generation"].as_u64().expect("a number");
         }
+        assert!(code == 3 && began.elapsed() < Duration::from_secs(60), "{code} {error}");
     }
 }
 
