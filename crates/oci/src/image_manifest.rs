@@ -18,6 +18,12 @@ pub(crate) const EMPTY_CONFIG: &[u8] = b"{}";
 const EXPECTED: &str = "a manifest with one layer application/wasm, or \
                         application/vnd.wasm.content.layer.v1+wasm, or the two layers of Istio's form";
 
+/// Layers that a message names at most.
+const SHOWN: usize = 8;
+
+/// Characters that it has of each at most.
+const MAX_SHOWN: usize = 100;
+
 /// A part of an artifact, by its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -151,7 +157,8 @@ impl ImageManifest {
         let is_list = value.get("manifests").is_some() || matches!(kind, Some(INDEX | DOCKER_LIST));
         let kind = kind.unwrap_or(MANIFEST);
         if is_list || !matches!(kind, MANIFEST | DOCKER_MANIFEST) {
-            let found = if is_list { format!("a list of manifests ({kind})") } else { format!("{kind:?}") };
+            let kind = in_short(kind);
+            let found = if is_list { format!("a list of manifests ({kind})") } else { format!("\"{kind}\"") };
             return Err(RegistryError::NoModule { what: what.to_owned(), found, expected: EXPECTED });
         }
         serde_json::from_value(value).map_err(malformed)
@@ -170,13 +177,23 @@ impl ImageManifest {
             (Some(layer), None, 1) => Ok(layer),
             (Some(layer), None, 2) if layer.media_type == ISTIO_WASM => Ok(layer),
             _ => {
-                let kinds: Vec<&str> =
-                    self.layers.iter().map(|layer| layer.media_type.as_str()).take(8).collect();
-                let found = format!("{} layers ({})", self.layers.len(), kinds.join(", ").escape_debug());
+                let kinds: Vec<String> =
+                    self.layers.iter().map(|layer| in_short(&layer.media_type)).take(SHOWN).collect();
+                let more = if self.layers.len() > SHOWN { ", …" } else { "" };
+                let found = format!("{} layers ({}{more})", self.layers.len(), kinds.join(", "));
                 Err(RegistryError::NoModule { what: what.to_owned(), found, expected: EXPECTED })
             }
         }
     }
+}
+
+/// What somebody else wrote, for a message.
+fn in_short(text: &str) -> String {
+    let mut shown: String = text.chars().take(MAX_SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown.escape_debug().to_string()
 }
 
 #[cfg(test)]
@@ -186,6 +203,18 @@ mod tests {
     fn with_layers(kinds: &[&str]) -> ImageManifest {
         let layers = kinds.iter().map(|kind| Descriptor::of(kind, b"m")).collect();
         ImageManifest { layers, ..ImageManifest::of_module(b"m", b"c", BTreeMap::new()) }
+    }
+
+    #[test]
+    fn messages_are_short_however_much_a_registry_sends() {
+        let many = with_layers(&vec!["application/wasm"; 20_000]).module_layer("p").unwrap_err().to_string();
+        assert!(many.contains("found 20000 layers") && many.len() < 1000, "{} bytes", many.len());
+        let long = "x".repeat(100_000);
+        let one = with_layers(&[&long]).module_layer("p").unwrap_err().to_string();
+        assert!(one.contains("found 1 layers (xxx") && one.len() < 1000, "{} bytes", one.len());
+        let manifest = serde_json::json!({"mediaType": long}).to_string();
+        let other = ImageManifest::read(manifest.as_bytes(), None, "p").unwrap_err().to_string();
+        assert!(other.contains("found \"xxx") && other.len() < 1000, "{} bytes", other.len());
     }
 
     #[test]

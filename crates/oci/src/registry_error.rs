@@ -48,7 +48,7 @@ pub enum RegistryError {
         remedy: String,
     },
     /// It has no such thing.
-    #[error("{registry} has no {what}: {said}")]
+    #[error("{registry} does not have {what}: {said}")]
     NotFound {
         /// Which.
         registry: String,
@@ -127,7 +127,8 @@ impl RegistryError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::TooSlow { .. } => true,
-            Self::Refused { status, .. } => *status == 429 || *status >= 500,
+            // What is not implemented stays so.
+            Self::Refused { status, .. } => *status == 429 || (*status >= 500 && *status != 501),
             _ => false,
         }
     }
@@ -148,5 +149,22 @@ impl RegistryError {
             Self::Malformed { .. } => "registry_answer_malformed",
             Self::Credentials { .. } => "registry_credentials",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_registry_does_not_implement_does_not_pass_by_itself() {
+        let refused = |status| RegistryError::Refused {
+            registry: "r".to_owned(),
+            what: "the referrers of a module".to_owned(),
+            status,
+            said: String::new(),
+        };
+        let passing = [400, 404, 410, 429, 500, 501, 503].map(|status| refused(status).is_passing());
+        assert_eq!(passing, [false, false, false, true, true, false, true]);
     }
 }

@@ -180,3 +180,30 @@ async fn registry_that_lists_referrers_is_asked_for_them_and_not_for_the_tag() {
     done(&["verify", &out, "--key", &text(&dir.path().join("one.pub"))]).await;
     assert!(!registry.paths().iter().any(|path| path.contains("sha256-")), "{:?}", registry.paths());
 }
+
+#[tokio::test]
+async fn registry_without_such_a_path_in_any_words_is_asked_for_the_tag() {
+    for status in [400, 404, 405, 501] {
+        let dir = tempfile::tempdir().unwrap();
+        let wasm = guest_choosing(0);
+        let manifest = manifest_of(&wasm);
+        let blob = format!("GET /v2/p/blobs/{}", Sha256Digest::of(&wasm));
+        let registry = FalseRegistry::answering(move |what, _, _| match what {
+            "GET /v2/p/manifests/1" => with_status(200, manifest.clone()),
+            what if what == blob => with_status(200, wasm.clone()),
+            what if what.contains("/referrers/") => with_status(status, "no"),
+            _ => with_status(404, "no"),
+        })
+        .await;
+        let out = text(&dir.path().join("out.wasm"));
+        let pulled = done(&["pull", &registry.named("p:1"), "--out", &out]).await;
+        assert_eq!(pulled["signatures"], 0, "{status}");
+        let asked = registry.paths();
+        assert_eq!(
+            asked.iter().filter(|path| path.contains("/referrers/")).count(),
+            1,
+            "{status}: {asked:?}"
+        );
+        assert!(asked.iter().any(|path| path.contains("sha256-")), "{status}: {asked:?}");
+    }
+}
