@@ -22,10 +22,14 @@ pub struct FleetView {
     pub router: Option<String>,
     /// Whether there is a connection to NATS.
     pub connected: bool,
+    /// Milliseconds for which that has been so; null: a command that looks.
+    pub link_ms: Option<u64>,
     /// Milliseconds since NATS last said something; null: never yet, or a command that looks.
     pub heard_ms: Option<u64>,
     /// Which life of the fleet's data this is.
     pub epoch: Option<String>,
+    /// Why that cannot be understood, if it cannot.
+    pub epoch_fault: Option<String>,
     /// Why the router follows nothing new, if it does not.
     pub holding: Option<String>,
     /// What goes wrong with NATS now.
@@ -46,7 +50,7 @@ pub struct FleetPluginView {
     pub name: String,
     /// The newest generation.
     pub generation: u64,
-    /// `rolling`, `paused`, `done` or `rolled_back`.
+    /// `rolling`, `paused`, `done`, `rolled_back` or `removed`.
     pub state: String,
     /// How many steps have begun; 0: it is made ready.
     pub step: usize,
@@ -70,6 +74,8 @@ pub struct FleetPluginView {
     pub revision: u64,
     /// Routers that serve it; once it is rolled back, that serve the one before.
     pub serving: usize,
+    /// Routers that place requests with it.
+    pub placing: usize,
     /// The generation that the router that looks is to serve now, by its step; 0: none; null: a command.
     pub wanted: Option<u64>,
     /// What its rollout waits for, as a router sees it.
@@ -86,6 +92,8 @@ pub struct FleetRouterView {
     pub version: String,
     /// Where its operators' listener is.
     pub admin: String,
+    /// The policy that places its requests.
+    pub policy: String,
     /// The epoch that it follows.
     pub epoch: Option<String>,
     /// Why it follows nothing new, if it does not.

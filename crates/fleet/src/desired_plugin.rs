@@ -4,14 +4,18 @@
 //! push ─► prepare (step 0) ─ all warm ─► step 1 ─ gate ─► … ─► last step ─ gate ─► done
 //!            │                             │                      │
 //!            └────────── any breaker, any bound, an operator ─────┴─► rolled back
+//!
+//! remove ─► removed, from any of them; the next push begins anew
 //! ```
 //!
 //! One value holds all of it, so that one compare and swap changes all of it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::fleet_state_error::FleetStateError;
+
+pub use crate::plugin_target::{ModulePlace, PluginTarget};
+pub use crate::step_plan::StepPlan;
 
 /// The form of the value.
 pub const FORM: u32 = 1;
@@ -19,110 +23,8 @@ pub const FORM: u32 = 1;
 /// Largest value, in bytes.
 pub const MAX_VALUE_BYTES: usize = 64 << 10;
 
-/// Where a module is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ModulePlace {
-    /// In a registry: a reference with its digest, `oci://…@sha256:…`.
-    Oci(String),
-    /// In the fleet's own object store, under its digest.
-    Store,
-}
-
-/// What is served under a name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PluginTarget {
-    /// Its number in the fleet. Grows with every push, and never comes again.
-    pub generation: u64,
-    /// Where its module is.
-    pub module: ModulePlace,
-    /// SHA-256 of the module, 64 hex digits.
-    pub digest: String,
-    /// Keys of a `[[plugins]]` table, laid over the defaults.
-    #[serde(default)]
-    pub settings: Map<String, Value>,
-    /// Whether routers that serve it place their requests with it.
-    #[serde(default)]
-    pub place: bool,
-    /// Who pushed it.
-    #[serde(default)]
-    pub by: String,
-}
-
-impl PluginTarget {
-    /// Some module, with no number yet.
-    #[cfg(test)]
-    pub(crate) fn of_tests() -> Self {
-        Self {
-            generation: 0,
-            module: ModulePlace::Store,
-            digest: "d".to_owned(),
-            settings: Map::new(),
-            place: false,
-            by: String::new(),
-        }
-    }
-
-    /// True if the same is served, whatever its number.
-    pub fn is_like(&self, other: &Self) -> bool {
-        self.digest == other.digest && self.settings == other.settings && self.place == other.place
-    }
-}
-
-/// How a rollout goes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StepPlan {
-    /// Percent of the routers in each step, growing; the last is 100.
-    pub steps: Vec<u8>,
-    /// Milliseconds for which a step is watched once all of its routers serve.
-    pub soak_ms: u64,
-    /// Decisions that the routers of a step must have made together.
-    pub min_decisions: u64,
-    /// Failed decisions, as a share of all, that they may have more than the routers outside.
-    pub max_failure_rate_increase: f64,
-    /// Times that their decision p99 may exceed that outside.
-    pub max_p99_ratio: f64,
-    /// Microseconds that it may exceed it in any case.
-    pub p99_slack_us: u64,
-}
-
-impl Default for StepPlan {
-    fn default() -> Self {
-        Self {
-            steps: vec![10, 50, 100],
-            soak_ms: 30_000,
-            min_decisions: 0,
-            max_failure_rate_increase: 0.01,
-            max_p99_ratio: 1.5,
-            p99_slack_us: 1000,
-        }
-    }
-}
-
-impl StepPlan {
-    /// Checks it.
-    ///
-    /// # Errors
-    ///
-    /// [`FleetStateError::Refused`] says what is wrong.
-    pub fn check(&self) -> Result<(), FleetStateError> {
-        let grows = self.steps.is_sorted_by(|a, b| a < b);
-        let ends = self.steps.last() == Some(&100) && self.steps.first() != Some(&0);
-        if !grows || !ends {
-            let found = self.steps.iter().map(u8::to_string).collect::<Vec<_>>().join(",");
-            let text = format!("steps {found:?}: percents that grow, from 1 to 100 at the end, are allowed");
-            return Err(FleetStateError::Refused(text));
-        }
-        let (rate, ratio) = (self.max_failure_rate_increase, self.max_p99_ratio);
-        if !(0.0..=1.0).contains(&rate) || !(1.0..=1e6).contains(&ratio) {
-            let text =
-                format!("bounds of {rate} (rate) and {ratio} (p99): 0 to 1 and 1 to 1000000 are allowed");
-            return Err(FleetStateError::Refused(text));
-        }
-        Ok(())
-    }
-}
+/// Largest number of a generation: larger ones are not exact in every program that reads JSON.
+pub const MAX_GENERATION: u64 = 1 << 53;
 
 /// How far a rollout has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,11 +38,13 @@ pub enum RolloutState {
     Done,
     /// All serve what was served before.
     RolledBack,
+    /// It is the fleet's no more: each router serves what it had itself.
+    Removed,
 }
 
 impl RolloutState {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Rolling, Self::Paused, Self::Done, Self::RolledBack];
+    pub const ALL: [Self; 5] = [Self::Rolling, Self::Paused, Self::Done, Self::RolledBack, Self::Removed];
 
     /// The name in JSON and for people.
     pub fn as_str(self) -> &'static str {
@@ -149,12 +53,13 @@ impl RolloutState {
             Self::Paused => "paused",
             Self::Done => "done",
             Self::RolledBack => "rolled_back",
+            Self::Removed => "removed",
         }
     }
 
     /// True if it is over.
     pub fn is_over(self) -> bool {
-        matches!(self, Self::Done | Self::RolledBack)
+        matches!(self, Self::Done | Self::RolledBack | Self::Removed)
     }
 }
 
@@ -186,14 +91,19 @@ impl DesiredPlugin {
     ///
     /// # Errors
     ///
-    /// [`FleetStateError::Refused`] if the plan cannot be.
+    /// [`FleetStateError::Refused`] if the plan cannot be, or there is no next number.
     pub fn pushed(
         before: Option<&Self>,
         target: PluginTarget,
         plan: StepPlan,
     ) -> Result<Self, FleetStateError> {
         plan.check()?;
-        let generation = before.map_or(1, |before| before.target.generation + 1);
+        let last = before.map_or(0, |before| before.target.generation);
+        let next = last.checked_add(1).filter(|next| *next <= MAX_GENERATION);
+        let generation = next.ok_or_else(|| {
+            let text = format!("generation {last} is the last: numbers up to {MAX_GENERATION} are allowed");
+            FleetStateError::Refused(text)
+        })?;
         let stable = before.and_then(|before| before.settled().cloned());
         let target = PluginTarget { generation, ..target };
         let reason = format!("pushed by {}", target.by);
@@ -203,14 +113,42 @@ impl DesiredPlugin {
 
     /// What routers outside of the step serve; all of them, once it is over.
     pub fn settled(&self) -> Option<&PluginTarget> {
-        if self.state == RolloutState::Done { Some(&self.target) } else { self.stable.as_ref() }
+        match self.state {
+            RolloutState::Done => Some(&self.target),
+            RolloutState::Removed => None,
+            RolloutState::Rolling | RolloutState::Paused | RolloutState::RolledBack => self.stable.as_ref(),
+        }
+    }
+
+    /// The policy to go back to from what is pushed next as `name` and places. `before` is what is there now,
+    /// `policies` are those of the routers that are heard of.
+    pub fn policy_before<'a>(
+        before: Option<&Self>,
+        name: &str,
+        mut policies: impl Iterator<Item = &'a str>,
+    ) -> Option<String> {
+        let first = policies.next()?;
+        if policies.any(|policy| policy != first) {
+            return None;
+        }
+        let settled = before.and_then(Self::settled).filter(|settled| settled.place);
+        match settled {
+            // It places already: what was before that.
+            Some(settled) if first == name => settled.policy_before.clone(),
+            _ => Some(first.to_owned()),
+        }
+    }
+
+    /// True if it is the fleet's no more.
+    pub fn is_removed(&self) -> bool {
+        self.state == RolloutState::Removed
     }
 
     /// Percent of the routers in the step that has begun.
     pub fn percent(&self) -> u8 {
         match self.state {
             RolloutState::Done => 100,
-            RolloutState::RolledBack => 0,
+            RolloutState::RolledBack | RolloutState::Removed => 0,
             RolloutState::Rolling | RolloutState::Paused => {
                 self.step.checked_sub(1).and_then(|step| self.plan.steps.get(step)).copied().unwrap_or(0)
             }
@@ -234,19 +172,32 @@ impl DesiredPlugin {
         Ok(Self { state: RolloutState::Done, reason, ..self.clone() })
     }
 
-    /// Back to what was served before, also after the end.
+    /// Back to what was served before, also after the end. Where the fleet served nothing before, each router
+    /// goes back to what it had itself.
     ///
     /// # Errors
     ///
-    /// [`FleetStateError::Refused`] if it was, or if there was nothing before.
+    /// [`FleetStateError::Refused`] if it was, or if it was removed.
     pub fn rolled_back(&self, reason: &str) -> Result<Self, FleetStateError> {
-        if self.state == RolloutState::RolledBack {
-            return Err(self.refused("it is rolled back already"));
+        match self.state {
+            RolloutState::RolledBack => Err(self.refused("it is rolled back already")),
+            RolloutState::Removed => Err(self.refused("it was removed; push what is to be served")),
+            RolloutState::Rolling | RolloutState::Paused | RolloutState::Done => {
+                Ok(Self { state: RolloutState::RolledBack, reason: reason.to_owned(), ..self.clone() })
+            }
         }
-        if self.state == RolloutState::Done && self.stable.is_none() {
-            return Err(self.refused("nothing was served before it"));
+    }
+
+    /// Out of the fleet: each router goes back to what it had itself. Its number stays taken.
+    ///
+    /// # Errors
+    ///
+    /// [`FleetStateError::Refused`] if it was.
+    pub fn removed(&self, reason: &str) -> Result<Self, FleetStateError> {
+        if self.state == RolloutState::Removed {
+            return Err(self.refused("it is removed already"));
         }
-        Ok(Self { state: RolloutState::RolledBack, reason: reason.to_owned(), ..self.clone() })
+        Ok(Self { state: RolloutState::Removed, reason: reason.to_owned(), ..self.clone() })
     }
 
     /// Stops where it is, or goes on from there.
@@ -276,10 +227,19 @@ impl DesiredPlugin {
     ///
     /// [`FleetStateError::Malformed`], also for a later form.
     pub fn read(key: &str, value: &[u8]) -> Result<Self, FleetStateError> {
-        let malformed = |reason: String| FleetStateError::Malformed { key: key.to_owned(), reason };
+        let malformed = |reason: String| {
+            let reason = format!("{reason}; a push puts another in its place");
+            FleetStateError::Malformed { key: key.to_owned(), reason }
+        };
         let read: Self = serde_json::from_slice(value).map_err(|error| malformed(error.to_string()))?;
         if read.v != FORM {
             return Err(malformed(format!("its form is {}; this program reads {FORM}", read.v)));
+        }
+        let numbers = [Some(&read.target), read.stable.as_ref()].into_iter().flatten();
+        for generation in numbers.map(|target| target.generation) {
+            if !(1..=MAX_GENERATION).contains(&generation) {
+                return Err(malformed(format!("generation {generation}: 1 to {MAX_GENERATION} are allowed")));
+            }
         }
         read.plan.check().map_err(|error| malformed(error.to_string()))?;
         Ok(read)
@@ -359,16 +319,67 @@ mod tests {
         assert!(said(plugin.paused(false, "me")).contains("it is rolling"));
         let paused = plugin.paused(true, "me").unwrap();
         assert!(said(paused.advanced()).contains("does not roll"));
-        assert!(said(done(plugin.clone()).rolled_back("x")).contains("nothing was served before"));
         let back = plugin.rolled_back("x").unwrap();
         assert!(said(back.rolled_back("y")).contains("rolled back already"));
         assert!(back.settled().is_none(), "nothing was served before, and nothing is");
+        let late = done(plugin.clone()).rolled_back("x").unwrap();
+        assert!(late.settled().is_none(), "also after the end");
         for steps in [&[][..], &[50], &[50, 50, 100], &[0, 100], &[100, 50]] {
             assert!(
                 said(DesiredPlugin::pushed(None, target("a"), plan(steps))).contains("steps"),
                 "{steps:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_removed_leaves_its_number_and_nothing_else() {
+        for plugin in [first(), first().paused(true, "me").unwrap(), done(first())] {
+            let removed = plugin.removed("by me").unwrap();
+            assert_eq!((removed.percent(), removed.settled()), (0, None));
+            assert!(removed.state.is_over());
+            let said = |refused: Result<DesiredPlugin, FleetStateError>| refused.unwrap_err().to_string();
+            assert!(said(removed.removed("x")).contains("removed already"));
+            assert!(said(removed.rolled_back("x")).contains("it was removed"));
+            assert!(said(removed.paused(true, "me")).contains("it is removed"));
+            assert_eq!(DesiredPlugin::read("k", &removed.bytes().unwrap()).unwrap(), removed);
+            let next = DesiredPlugin::pushed(Some(&removed), target("b"), plan(&[100])).unwrap();
+            assert_eq!((next.target.generation, next.settled()), (2, None));
+        }
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_are_neither_read_nor_followed_by_others() {
+        let numbered = |generation| {
+            let mut plugin = first();
+            plugin.target.generation = generation;
+            plugin
+        };
+        for bad in [0, MAX_GENERATION + 1, u64::MAX] {
+            let said = DesiredPlugin::read("k", &numbered(bad).bytes().unwrap()).unwrap_err().to_string();
+            assert!(said.contains(&format!("generation {bad}")), "{said}");
+        }
+        for last in [MAX_GENERATION, u64::MAX] {
+            let next = DesiredPlugin::pushed(Some(&numbered(last)), target("a"), plan(&[100]));
+            assert!(next.unwrap_err().to_string().contains("is the last"));
+        }
+        let last = DesiredPlugin::pushed(Some(&numbered(MAX_GENERATION - 1)), target("a"), plan(&[100]));
+        assert!(DesiredPlugin::read("k", &last.unwrap().bytes().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn policy_before_is_that_of_all_routers_and_stays_over_generations_that_place() {
+        fn before(plugin: Option<&DesiredPlugin>, policies: &[&str]) -> Option<String> {
+            DesiredPlugin::policy_before(plugin, "p", policies.iter().copied())
+        }
+        assert_eq!(before(None, &["least_load", "least_load"]).as_deref(), Some("least_load"));
+        assert_eq!(before(None, &["least_load", "random"]), None, "each goes back to its own");
+        assert_eq!(before(None, &[]), None);
+        let mut places = done(first());
+        assert_eq!(before(Some(&places), &["p"]).as_deref(), Some("p"), "an operator's choice");
+        (places.target.place, places.target.policy_before) = (true, Some("least_load".to_owned()));
+        assert_eq!(before(Some(&places), &["p"]).as_deref(), Some("least_load"));
+        assert_eq!(before(Some(&places), &["random"]).as_deref(), Some("random"), "chosen since");
     }
 
     #[test]

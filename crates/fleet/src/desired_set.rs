@@ -34,7 +34,7 @@ impl Epoch {
     pub fn read(key: &str, value: &[u8]) -> Result<Self, FleetStateError> {
         let malformed = |error: serde_json::Error| FleetStateError::Malformed {
             key: key.to_owned(),
-            reason: error.to_string(),
+            reason: format!("{error}; `sgl-router fleet adopt` puts another epoch in its place"),
         };
         serde_json::from_slice(value).map_err(malformed)
     }
@@ -56,6 +56,8 @@ pub struct DesiredSet {
     pub epoch: Option<Epoch>,
     /// By names.
     pub plugins: BTreeMap<String, RevisedPlugin>,
+    /// Why the epoch cannot be understood, if there is one that cannot.
+    pub epoch_fault: Option<String>,
     /// Values that cannot be understood, by names of plugins.
     pub malformed: BTreeMap<String, String>,
 }

@@ -14,6 +14,8 @@
 mod fleet_state_error;
 mod key_part;
 pub mod membership;
+mod step_plan;
+mod plugin_target;
 pub mod desired_plugin;
 pub mod desired_set;
 pub mod marks;
@@ -34,6 +36,7 @@ pub mod prefix_message;
 pub mod prefix_exchange;
 pub mod buckets;
 pub mod modules;
+mod bucket_entries;
 pub mod store;
 pub mod sight;
 pub mod follow;

@@ -14,6 +14,9 @@ pub struct PluginMark {
     pub generation: u64,
     /// The highest revision seen.
     pub revision: u64,
+    /// Whether it was the fleet's no more then: nothing is lost with it.
+    #[serde(default)]
+    pub is_removed: bool,
 }
 
 /// How far a router has followed. Kept over restarts.
@@ -41,6 +44,9 @@ pub enum MarkVerdict {
 impl FleetMarks {
     /// What a router does about what it read.
     pub fn judge(&self, seen: &DesiredSet, router: &str) -> MarkVerdict {
+        if let Some(fault) = &seen.epoch_fault {
+            return MarkVerdict::Hold(fault.clone());
+        }
         let Some(epoch) = &seen.epoch else {
             return match &self.epoch {
                 None => MarkVerdict::Begin,
@@ -74,7 +80,7 @@ impl FleetMarks {
 
     fn went_back(&self, seen: &DesiredSet) -> Option<String> {
         self.plugins.iter().find_map(|(name, mark)| match seen.plugins.get(name) {
-            None if seen.malformed.contains_key(name) => None,
+            None if mark.is_removed || seen.malformed.contains_key(name) => None,
             None => Some(format!("{name} is gone: the server lost it")),
             Some(found) if found.plugin.target.generation < mark.generation => {
                 let found = found.plugin.target.generation;
@@ -99,7 +105,9 @@ impl FleetMarks {
             next = Self { epoch: Some(epoch.id.clone()), plugins: BTreeMap::new() };
         }
         for (name, found) in &seen.plugins {
-            let mark = PluginMark { generation: found.plugin.target.generation, revision: found.revision };
+            let is_removed = found.plugin.is_removed();
+            let generation = found.plugin.target.generation;
+            let mark = PluginMark { generation, revision: found.revision, is_removed };
             next.plugins.insert(name.clone(), mark);
         }
         let is_new = next != *self;
@@ -121,7 +129,7 @@ mod tests {
             plugin.target.generation = *generation;
             ((*name).to_owned(), RevisedPlugin { revision: *revision, plugin })
         };
-        DesiredSet { epoch, plugins: plugins.iter().map(plugin).collect(), malformed: BTreeMap::new() }
+        DesiredSet { epoch, plugins: plugins.iter().map(plugin).collect(), ..DesiredSet::default() }
     }
 
     fn epoch(id: &str, replaces: &[&str], from: Option<&str>) -> Option<Epoch> {
@@ -186,5 +194,25 @@ mod tests {
         let mut seen = set(epoch("e", &[], None), &[]);
         seen.malformed.insert("p".to_owned(), "of a later form".to_owned());
         assert_eq!(marks.judge(&seen, "r"), MarkVerdict::Follow);
+    }
+
+    #[test]
+    fn epoch_that_cannot_be_understood_is_held_and_neither_lost_nor_begun_anew() {
+        let seen = DesiredSet { epoch_fault: Some("nonsense".to_owned()), ..DesiredSet::default() };
+        for marks in [FleetMarks::default(), followed(&set(epoch("e", &[], None), &[("p", 5, 50)]))] {
+            assert_eq!(holds(&marks, &seen), "nonsense");
+        }
+    }
+
+    #[test]
+    fn what_was_removed_may_go_but_does_not_come_back_by_itself() {
+        let mut gone = set(epoch("e", &[], None), &[("p", 5, 50)]);
+        let removed = gone.plugins["p"].plugin.removed("by me").unwrap();
+        gone.plugins.insert("p".to_owned(), RevisedPlugin { revision: 51, plugin: removed });
+        let marks = followed(&gone);
+        assert_eq!(marks.judge(&set(epoch("e", &[], None), &[]), "r"), MarkVerdict::Follow);
+        let restored = set(epoch("e", &[], None), &[("p", 5, 50)]);
+        assert!(holds(&marks, &restored).contains("revision 51 to 50"));
+        assert_eq!(marks.judge(&set(epoch("e", &[], None), &[("p", 6, 52)]), "r"), MarkVerdict::Follow);
     }
 }

@@ -52,6 +52,8 @@ pub struct RouterPresence {
     pub version: String,
     /// Where its operators' listener is.
     pub admin: String,
+    /// The policy that places its requests.
+    pub policy: String,
     /// The epoch that it follows.
     pub epoch: Option<String>,
     /// Why it follows nothing new, if it does not.

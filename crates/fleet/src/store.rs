@@ -1,14 +1,16 @@
 //! What is to be served and who lives, as NATS keeps it. All changes are compare and swap; a write that
 //! timed out is looked for before it is written again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::kv;
-use async_nats::jetstream::kv::{Operation, UpdateErrorKind};
+use async_nats::jetstream::kv::UpdateErrorKind;
 use futures_util::StreamExt;
 use tokio::sync::Mutex;
 
+use crate::bucket_entries::{Unreadable, entry, epoch_in, is_put, look, plugin_in};
 use crate::buckets::{Buckets, limited};
 use crate::connection::FleetConnection;
 use crate::desired_plugin::DesiredPlugin;
@@ -99,7 +101,7 @@ impl FleetStore {
     pub async fn desired(&self) -> Result<DesiredSet, FleetStateError> {
         let bucket = self.buckets().await?.desired;
         let mut set = DesiredSet::default();
-        for key in self.keys(&bucket).await? {
+        for key in keys(&bucket, |key| self.within(key).is_some()).await? {
             let Some(entry) = entry(&bucket, &key).await? else { continue };
             self.take(&mut set, &entry);
         }
@@ -109,23 +111,22 @@ impl FleetStore {
     /// Takes an entry of the bucket into a set, unless a later one is in it. True if that changed the set.
     pub(crate) fn take(&self, set: &mut DesiredSet, entry: &kv::Entry) -> bool {
         let Some(key) = self.within(&entry.key) else { return false };
-        let is_there = entry.operation == Operation::Put;
         if key == "epoch" {
-            let epoch = is_there.then(|| Epoch::read(&entry.key, &entry.value).ok()).flatten();
-            let is_new = set.epoch != epoch;
-            set.epoch = epoch;
-            return is_new;
+            return take_epoch(set, entry);
         }
         let Some(name) = key.strip_prefix("plugin.") else { return false };
         if set.plugins.get(name).is_some_and(|known| known.revision >= entry.revision) {
             return false;
         }
         let (name, revision) = (name.to_owned(), entry.revision);
-        set.malformed.remove(&name);
-        if !is_there {
-            return set.plugins.remove(&name).is_some();
+        let was_malformed = set.malformed.remove(&name).is_some();
+        if !is_put(entry) {
+            return set.plugins.remove(&name).is_some() || was_malformed;
         }
-        match DesiredPlugin::read(&entry.key, &entry.value) {
+        // No command could name such a plugin.
+        let read =
+            KeyPart::parse("plugin", &name).and_then(|_| DesiredPlugin::read(&entry.key, &entry.value));
+        match read {
             Ok(plugin) => {
                 set.plugins.insert(name, RevisedPlugin { revision, plugin });
             }
@@ -135,6 +136,22 @@ impl FleetStore {
             }
         }
         true
+    }
+
+    /// The names of all fleets that there are at these servers.
+    ///
+    /// # Errors
+    ///
+    /// [`FleetStateError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is changed.
+    pub async fn fleets(&self) -> Result<BTreeSet<String>, FleetStateError> {
+        let buckets = self.buckets().await?;
+        let mut all = keys(&buckets.desired, |_| true).await?;
+        all.extend(keys(&buckets.live, |_| true).await?);
+        Ok(all.iter().filter_map(|key| Some(key.split_once('.')?.0.to_owned())).collect())
     }
 
     /// Begins an epoch if there is none; gives the one that there is.
@@ -159,7 +176,8 @@ impl FleetStore {
         Err(FleetStateError::Contended { key: self.epoch_key(), tries: LOOKS })
     }
 
-    /// Puts another epoch in the place of the one that there is, if any.
+    /// Puts another epoch in the place of the one that there is, if any. In the place of one that cannot be
+    /// understood, `change` gets the last that could be.
     ///
     /// # Errors
     ///
@@ -175,9 +193,7 @@ impl FleetStore {
         let bucket = self.buckets().await?.desired;
         let before = entry(&bucket, &self.epoch_key()).await?;
         let revision = before.as_ref().map_or(0, |entry| entry.revision);
-        let known = before.filter(is_put);
-        let known = known.map(|entry| Epoch::read(&self.epoch_key(), &entry.value)).transpose()?;
-        let epoch = change(known);
+        let epoch = change(epoch_in(&bucket, &self.epoch_key(), before.as_ref()).await?);
         let write = bucket.update(self.epoch_key(), value_of(&epoch).into(), revision);
         match limited("replacing the epoch", write).await? {
             Ok(_) => Ok(epoch),
@@ -212,12 +228,30 @@ impl FleetStore {
         change: impl FnMut(Option<&DesiredPlugin>) -> Result<Option<DesiredPlugin>, FleetStateError>,
     ) -> Result<Option<RevisedPlugin>, FleetStateError> {
         // Boxed: the client's own futures are large, and changes are rare.
-        Box::pin(self.changed(plugin, change)).await
+        Box::pin(self.changed(plugin, Unreadable::Refused, change)).await
+    }
+
+    /// The same; a value that cannot be understood is replaced, and `change` gets the last that could be.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn change_or_mend(
+        &self,
+        plugin: &KeyPart,
+        change: impl FnMut(Option<&DesiredPlugin>) -> Result<Option<DesiredPlugin>, FleetStateError>,
+    ) -> Result<Option<RevisedPlugin>, FleetStateError> {
+        Box::pin(self.changed(plugin, Unreadable::Replaced, change)).await
     }
 
     async fn changed(
         &self,
         plugin: &KeyPart,
+        unreadable: Unreadable,
         mut change: impl FnMut(Option<&DesiredPlugin>) -> Result<Option<DesiredPlugin>, FleetStateError>,
     ) -> Result<Option<RevisedPlugin>, FleetStateError> {
         let (key, bucket) = (self.plugin_key(plugin), self.buckets().await?.desired);
@@ -237,8 +271,7 @@ impl FleetStore {
                 return Ok(applied);
             }
             let revision = before.as_ref().map_or(0, |entry| entry.revision);
-            let known = before.filter(is_put);
-            let known = known.map(|entry| DesiredPlugin::read(&key, &entry.value)).transpose()?;
+            let known = plugin_in(&bucket, &key, before.as_ref(), unreadable).await?;
             let Some(mut next) = change(known.as_ref())? else { return Ok(None) };
             next.write = random_name();
             let bytes = next.bytes()?;
@@ -301,84 +334,42 @@ impl FleetStore {
     pub async fn live(&self) -> Result<Vec<RouterPresence>, FleetStateError> {
         let bucket = self.buckets().await?.live;
         let mut all = Vec::new();
-        for key in self.keys(&bucket).await? {
+        for key in keys(&bucket, |key| self.within(key).is_some()).await? {
             let entry = entry(&bucket, &key).await?.filter(is_put);
             all.extend(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()));
         }
         all.sort_by(|a: &RouterPresence, b| a.router.cmp(&b.router));
         Ok(all)
     }
-
-    /// The keys of this fleet in a bucket.
-    async fn keys(&self, bucket: &kv::Store) -> Result<Vec<String>, FleetStateError> {
-        let what = "listing keys";
-        let failed = |error: async_nats::Error| FleetStateError::server(what)(error);
-        let all = async {
-            let mut keys = bucket.keys().await.map_err(|error| failed(error.into()))?;
-            let mut own = Vec::new();
-            while let Some(key) = keys.next().await {
-                let key = key.map_err(|error| failed(error.into()))?;
-                if self.within(&key).is_some() {
-                    own.push(key);
-                }
-            }
-            Ok(own)
-        };
-        limited(what, all).await?
-    }
 }
 
-/// What is there, and one of our writes if that has been applied.
-async fn look(
-    bucket: &kv::Store,
-    key: &str,
-    written: &[RevisedPlugin],
-) -> Result<(Option<kv::Entry>, Option<RevisedPlugin>), FleetStateError> {
-    let now = entry(bucket, key).await?;
-    let applied = applied(bucket, key, now.as_ref(), written).await?;
-    Ok((now, applied))
-}
-
-/// One of our writes that was applied after all, though nobody said so in time; also one that others have
-/// changed since.
-async fn applied(
-    bucket: &kv::Store,
-    key: &str,
-    now: Option<&kv::Entry>,
-    written: &[RevisedPlugin],
-) -> Result<Option<RevisedPlugin>, FleetStateError> {
-    let Some(first) = written.first() else { return Ok(None) };
-    let is_ours = |entry: &kv::Entry| {
-        let found = DesiredPlugin::read(key, &entry.value).ok()?;
-        let ours = written.iter().find(|ours| ours.plugin.write == found.write)?;
-        Some(RevisedPlugin { revision: entry.revision, plugin: ours.plugin.clone() })
-    };
-    let Some(now) = now.filter(|now| now.revision > first.revision) else { return Ok(None) };
-    if let Some(found) = is_ours(now) {
-        return Ok(Some(found));
-    }
-    let what = "looking for a write";
-    let look = async {
-        let mut history =
-            bucket.history(key).await.map_err(|error| FleetStateError::server(what)(error.into()))?;
-        while let Some(entry) = history.next().await {
-            let entry = entry.map_err(|error| FleetStateError::server(what)(error.into()))?;
-            if let Some(found) = is_ours(&entry) {
-                return Ok(Some(found));
+/// Some of the keys in a bucket.
+async fn keys(bucket: &kv::Store, is_one: impl Fn(&str) -> bool) -> Result<Vec<String>, FleetStateError> {
+    let what = "listing keys";
+    let failed = |error: async_nats::Error| FleetStateError::server(what)(error);
+    let all = async {
+        let mut keys = bucket.keys().await.map_err(|error| failed(error.into()))?;
+        let mut found = Vec::new();
+        while let Some(key) = keys.next().await {
+            let key = key.map_err(|error| failed(error.into()))?;
+            if is_one(&key) {
+                found.push(key);
             }
         }
-        Ok(None)
+        Ok(found)
     };
-    limited(what, look).await?
+    limited(what, all).await?
 }
 
-async fn entry(bucket: &kv::Store, key: &str) -> Result<Option<kv::Entry>, FleetStateError> {
-    let found = limited("reading a key", bucket.entry(key)).await?;
-    found.map_err(|error| FleetStateError::server("reading a key")(error.into()))
-}
-
-fn is_put(entry: &kv::Entry) -> bool {
-    entry.operation == Operation::Put
+fn take_epoch(set: &mut DesiredSet, entry: &kv::Entry) -> bool {
+    let (epoch, fault) = match is_put(entry).then(|| Epoch::read(&entry.key, &entry.value)) {
+        None => (None, None),
+        Some(Ok(epoch)) => (Some(epoch), None),
+        Some(Err(error)) => (None, Some(error.to_string())),
+    };
+    let is_new = set.epoch != epoch || set.epoch_fault != fault;
+    (set.epoch, set.epoch_fault) = (epoch, fault);
+    is_new
 }
 
 fn value_of(value: &impl serde::Serialize) -> Vec<u8> {

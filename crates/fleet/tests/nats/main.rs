@@ -3,6 +3,7 @@
 
 mod deaf_proxy;
 mod following;
+mod mending;
 mod modules;
 mod writes;
 
@@ -35,6 +36,7 @@ fn pushed_by(
         digest: "d".to_owned(),
         settings: Map::new(),
         place: false,
+        policy_before: None,
         by: by.to_owned(),
     };
     move |before| DesiredPlugin::pushed(before, target.clone(), StepPlan::default()).map(Some)

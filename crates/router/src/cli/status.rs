@@ -8,7 +8,7 @@ use crate::cli::plugin::client::{AdminClient, Call};
 use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::output::print;
 use crate::cli::plugin::table::{count, table};
-use sgl_api::{LatencyView, RouterStatus, WorkerList, WorkerView};
+use sgl_api::{FleetAnswer, FleetView, LatencyView, RouterStatus, WorkerList, WorkerView};
 use sglang_router_rs::types::printable;
 
 /// What a running router is and does: its policy, its workers, and how long its requests take
@@ -21,7 +21,7 @@ pub struct StatusArgs {
     /// Which router
     #[command(flatten)]
     pub admin: AdminArgs,
-    /// Prints JSON for scripts: the status, with the workers beside it
+    /// Prints JSON for scripts: the status, with the workers and the fleet beside it
     #[arg(long)]
     pub json: bool,
 }
@@ -34,12 +34,12 @@ pub struct StatusArgs {
 pub fn run(args: &StatusArgs) -> Result<(), CommandError> {
     let client = AdminClient::new(&args.admin)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (status, workers) = runtime.block_on(ask(&client))?;
+    let (status, workers, fleet) = runtime.block_on(ask(&client))?;
     if args.json {
-        let both = serde_json::json!({"status": status, "workers": workers.workers});
-        print(&both, true, |_| String::new())?;
+        let all = serde_json::json!({"status": status, "workers": workers.workers, "fleet": fleet});
+        print(&all, true, |_| String::new())?;
     } else {
-        print(&status, false, |status| page(status, &workers.workers))?;
+        print(&status, false, |status| page(status, fleet.as_ref(), &workers.workers))?;
     }
     match trouble(&status) {
         None => Ok(()),
@@ -47,11 +47,12 @@ pub fn run(args: &StatusArgs) -> Result<(), CommandError> {
     }
 }
 
-/// The status and the workers of one moment, nearly.
-async fn ask(client: &AdminClient) -> Result<(RouterStatus, WorkerList), CommandError> {
+/// The status, the workers and the fleet of one moment, nearly.
+async fn ask(client: &AdminClient) -> Result<(RouterStatus, WorkerList, Option<FleetView>), CommandError> {
     let status = client.json(Call::new(Method::GET, "/v1/status")).await?;
     let workers = client.json(Call::new(Method::GET, "/workers")).await?;
-    Ok((status, workers))
+    let fleet: FleetAnswer = client.json(Call::new(Method::GET, "/v1/fleet")).await?;
+    Ok((status, workers, fleet.fleet))
 }
 
 /// Why it serves nobody, by the rule of `/readiness`.
@@ -71,7 +72,7 @@ pub(crate) fn policy_words(status: &RouterStatus) -> String {
     printable(&format!("{kind}{stand_in}"))
 }
 
-fn page(status: &RouterStatus, workers: &[WorkerView]) -> String {
+fn page(status: &RouterStatus, fleet: Option<&FleetView>, workers: &[WorkerView]) -> String {
     let is_chosen = !status.configured_policy.is_empty() && status.configured_policy != status.policy;
     let chosen = if is_chosen {
         format!(", chosen by an operator; configured: {}", printable(&status.configured_policy))
@@ -101,6 +102,7 @@ fn page(status: &RouterStatus, workers: &[WorkerView]) -> String {
         requests.unplaced,
     );
     text.push_str(&own_errors(status));
+    text.extend(fleet.map(fleet_line));
     for (name, times) in times(status) {
         text.push_str(&format!(
             "{name}: {} median, {} 90 %, {} 99 %\n",
@@ -130,6 +132,35 @@ fn own_errors(status: &RouterStatus) -> String {
 fn full(status: &RouterStatus) -> String {
     let full = status.workers.full;
     if full == 0 { String::new() } else { format!(", {full} full") }
+}
+
+/// How the router and its fleet stand.
+fn fleet_line(fleet: &FleetView) -> String {
+    let (name, router) = (printable(&fleet.name), fleet.router.as_deref().map(printable).unwrap_or_default());
+    let link = if fleet.connected { "NATS reached" } else { "cut off from NATS" };
+    let time = fleet.link_ms.map(|ms| format!(" for {}", span(ms))).unwrap_or_default();
+    let mut text = format!("fleet {name} as {router}, {link}{time}");
+    let own = fleet.routers.iter().find(|one| fleet.router.as_ref() == Some(&one.name));
+    for plugin in &fleet.plugins {
+        let served = own.and_then(|own| own.plugins.iter().find(|one| one.name == plugin.name));
+        let (served, wanted) = (served.map_or(0, |one| one.serving), plugin.wanted.unwrap_or(0));
+        if (served, wanted) == (0, 0) {
+            continue;
+        }
+        let number = |generation: u64| match generation {
+            0 => "nothing of the fleet's".to_owned(),
+            generation => format!("generation {generation}"),
+        };
+        text.push_str(&format!("; {} serves {}", printable(&plugin.name), number(served)));
+        text.push_str(&if served == wanted {
+            ", as desired".to_owned()
+        } else {
+            format!(", desired: {}", number(wanted))
+        });
+    }
+    text.extend(fleet.holding.iter().map(|reason| format!("; holds: {}", printable(reason))));
+    text.push('\n');
+    text
 }
 
 /// Why workers fail their checks, to be read below their table.
@@ -249,6 +280,37 @@ pub(crate) fn span(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn line_about_the_fleet_says_how_long_and_what_is_served() {
+        use sgl_api::{FleetPluginView, FleetRouterPluginView, FleetRouterView};
+        let own = |serving| FleetRouterPluginView { name: "p".to_owned(), serving, ..Default::default() };
+        let fleet = |serving, connected| FleetView {
+            name: "prod".to_owned(),
+            router: Some("r1".to_owned()),
+            connected,
+            link_ms: Some(12_300),
+            plugins: vec![FleetPluginView { name: "p".to_owned(), wanted: Some(3), ..Default::default() }],
+            routers: vec![FleetRouterView {
+                name: "r1".to_owned(),
+                plugins: vec![own(serving)],
+                ..Default::default()
+            }],
+            ..FleetView::default()
+        };
+        let as_desired = "fleet prod as r1, NATS reached for 12 s; p serves generation 3, as desired\n";
+        assert_eq!(fleet_line(&fleet(3, true)), as_desired);
+        let behind =
+            "fleet prod as r1, cut off from NATS for 12 s; p serves generation 2, desired: generation 3\n";
+        assert_eq!(fleet_line(&fleet(2, false)), behind);
+        let mut holds = fleet(0, true);
+        holds.holding = Some("the server lost its data".to_owned());
+        let said = fleet_line(&holds);
+        assert!(
+            said.contains("p serves nothing of the fleet's, desired: generation 3; holds: the server lost"),
+            "{said}"
+        );
+    }
 
     #[test]
     fn times_have_units_that_suit_them() {

@@ -111,8 +111,10 @@ impl FleetSection {
         let mut fault =
             |path: &str, error: FleetStateError| faults.push(Fault::text(path, None, error.to_string()));
         let address = FleetAddress::parse(url).map_err(|error| fault("fleet.url", error)).ok();
-        let name = self.name.as_deref().unwrap_or_default();
-        let fleet = KeyPart::parse("fleet", name).map_err(|error| fault("fleet.name", error)).ok();
+        let missing =
+            || FleetStateError::Refused("must be given with fleet.url: --fleet-name NAME".to_owned());
+        let fleet = self.name.as_deref().ok_or_else(missing).and_then(|name| KeyPart::parse("fleet", name));
+        let fleet = fleet.map_err(|error| fault("fleet.name", error)).ok();
         let router = self.router.as_deref().map(|router| KeyPart::parse("router", router));
         let router = router.transpose().map_err(|error| fault("fleet.router", error)).ok()?;
         let mut said = |error: String| faults.push(Fault::text("fleet", None, error));

@@ -12,6 +12,8 @@ use crate::fleet::fleet_view;
 use crate::fleet::held_plugin::HeldPlugin;
 use crate::fleet::kept_fleet::{FollowedState, KeptFleet, KeptVersion};
 use crate::fleet::last_word::LastWord;
+use crate::fleet::own_presence::healths;
+use crate::fleet::retry_pause::RetryPause;
 use crate::fleet::rollout_steps;
 use crate::fleet::rollout_steps::RolloutSteps;
 use crate::fleet::version_loader::{OwnedWanted, VersionLoader};
@@ -34,7 +36,7 @@ const LATE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Pause before what could not be had is tried again.
-const RETRY: Duration = Duration::from_secs(5);
+pub(crate) const RETRY: Duration = Duration::from_secs(5);
 
 /// What is done beside the task.
 enum Done {
@@ -71,8 +73,12 @@ pub(crate) struct FleetMember {
     pub(crate) steps: RolloutSteps,
     pub(crate) life: u64,
     pub(crate) holding: Option<String>,
+    /// When what could not be written of the epoch is tried again.
+    pub(crate) epoch_pause: RetryPause,
     /// Whether NATS was reached when it was told of last.
     pub(crate) is_up: Option<bool>,
+    /// Since when it is so.
+    pub(crate) link_since: Instant,
     /// Whether another process has this router's name.
     pub(crate) is_doubled: bool,
 }
@@ -128,12 +134,17 @@ impl FleetMember {
             }
             Ok(Done::Epoch(result)) => {
                 under_way.is_in_epoch = false;
-                if let Err(error) = result {
-                    tracing::warn!(%error, "the fleet's epoch could not be written");
-                }
+                self.note_epoch(result);
             }
             // A panic, which was reported; whatever was under way is tried again.
             Err(_) => *under_way = JobsUnderWay::default(),
+        }
+    }
+
+    fn note_epoch(&mut self, result: Result<(), FleetStateError>) {
+        let Err(error) = result else { return self.epoch_pause.succeeded() };
+        if self.epoch_pause.failed(Instant::now(), &error.to_string()) {
+            tracing::warn!(%error, "the fleet's epoch could not be written; it is tried again");
         }
     }
 
@@ -167,7 +178,7 @@ impl FleetMember {
                 tracing::warn!(fleet, fault, "NATS is not reached: this router goes on with what it serves");
             }
         }
-        self.is_up = Some(seen.is_up);
+        (self.is_up, self.link_since) = (Some(seen.is_up), Instant::now());
     }
 
     /// Says once that another process has this router's name. What a process before a restart said may still be
@@ -213,22 +224,22 @@ impl FleetMember {
             }
         }
         let Some(desired) = &seen.desired else { return };
+        let may_write = seen.is_up && !under_way.is_in_epoch && self.epoch_pause.is_due(Instant::now());
         match self.followed.marks.judge(desired, self.router.as_str()) {
             MarkVerdict::Follow => {
                 self.hold(None);
-                if self.followed.marks.note(desired) {
-                    self.followed.plugins.clone_from(&desired.plugins);
+                if self.followed.note(desired) {
                     self.keep().await;
                 }
                 self.follow(desired, seen, jobs, under_way);
             }
             MarkVerdict::Hold(reason) => self.hold(Some(reason)),
-            MarkVerdict::Begin if !under_way.is_in_epoch && seen.is_up => {
+            MarkVerdict::Begin if may_write => {
                 under_way.is_in_epoch = true;
                 let store = self.store.clone();
                 jobs.spawn(async move { Done::Epoch(store.begin_epoch().await.map(drop)) });
             }
-            MarkVerdict::Restore if !under_way.is_in_epoch && seen.is_up => {
+            MarkVerdict::Restore if may_write => {
                 under_way.is_in_epoch = true;
                 tracing::warn!("an operator has this router write down for the fleet what it serves");
                 let (store, last) = (self.store.clone(), self.followed.desired());
@@ -307,23 +318,16 @@ impl FleetMember {
     }
 
     fn presence(&self, seen: &FleetSight) -> RouterPresence {
-        let desired = seen.desired.as_ref();
-        let plugins =
-            desired.map(|desired| &desired.plugins).into_iter().flatten().filter_map(|(name, revised)| {
-                let held = self.held.get(name)?;
-                let detail = self.loader.manager.detail(name).ok();
-                let mut health = held.health(&revised.plugin, revised.revision, detail.as_ref());
-                health.revision = self.followed.plugins.get(name).map_or(0, |followed| followed.revision);
-                Some((name.clone(), health))
-            });
+        let desired = seen.desired.as_ref().filter(|_| self.holding.is_none());
         RouterPresence {
             router: self.router.as_str().to_owned(),
             life: self.life,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             admin: self.admin.clone(),
+            policy: self.loader.switch.view().name,
             epoch: self.followed.marks.epoch.clone(),
             holding: self.holding.clone(),
-            plugins: plugins.collect(),
+            plugins: healths(&self.held, &self.followed, desired, &self.loader.manager),
         }
     }
 
@@ -361,6 +365,7 @@ impl FleetMember {
         let mut view = fleet_view::view(self.store.fleet().as_str(), desired, &live);
         view.router = Some(own.router.clone());
         view.connected = seen.is_up;
+        view.link_ms = Some(u64::try_from(self.link_since.elapsed().as_millis()).unwrap_or(u64::MAX));
         view.epoch.clone_from(&self.followed.marks.epoch);
         view.holding.clone_from(&self.holding);
         view.fault = seen.fault.as_deref().map(shown);
@@ -380,6 +385,8 @@ impl FleetMember {
             Some((name.clone(), KeptVersion::of(version, &info)))
         });
         self.followed.serving = serving.collect();
+        let own = self.held.iter().filter_map(|(name, held)| Some((name.clone(), held.own.clone()?)));
+        self.followed.own = own.collect();
         let state = self.followed.clone();
         let written = tokio::task::spawn_blocking(move || kept.write(&state)).await;
         if let Ok(Err(error)) = written {

@@ -11,8 +11,10 @@ pub(crate) fn view(fleet: &str, desired: &DesiredSet, live: &[RouterPresence]) -
         name: fleet.to_owned(),
         router: None,
         connected: true,
+        link_ms: None,
         heard_ms: None,
         epoch: desired.epoch.as_ref().map(|epoch| epoch.id.clone()),
+        epoch_fault: desired.epoch_fault.clone(),
         holding: None,
         fault: None,
         plugins: desired.plugins.iter().map(|(name, plugin)| plugin_view(name, plugin, live)).collect(),
@@ -28,7 +30,9 @@ fn plugin_view(
 ) -> FleetPluginView {
     let DesiredPlugin { target, stable, plan, step, state, reason, .. } = plugin;
     let serves = plugin.settled().filter(|_| state.is_over()).unwrap_or(target).generation;
-    let health = live.iter().filter_map(|router| router.plugins.get(name));
+    // Whoever holds says numbers of what it followed before.
+    let following = || live.iter().filter(|router| router.holding.is_none());
+    let health = following().filter_map(|router| router.plugins.get(name));
     FleetPluginView {
         name: name.to_owned(),
         generation: target.generation,
@@ -47,6 +51,7 @@ fn plugin_view(
         before: stable.as_ref().map(|stable| stable.generation),
         revision: *revision,
         serving: health.filter(|health| health.serving == serves).count(),
+        placing: live.iter().filter(|router| router.policy == name).count(),
         wanted: None,
         waits_for: None,
     }
@@ -57,6 +62,7 @@ fn router_view(router: &RouterPresence) -> FleetRouterView {
         name: router.router.clone(),
         version: router.version.clone(),
         admin: router.admin.clone(),
+        policy: router.policy.clone(),
         epoch: router.epoch.clone(),
         holding: router.holding.clone(),
         plugins: router.plugins.iter().map(|(name, health)| health_view(name, health)).collect(),

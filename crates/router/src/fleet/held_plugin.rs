@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::own_version::OwnVersion;
 use sgl_fleet::desired_plugin::{DesiredPlugin, PluginTarget};
 use sgl_fleet::presence::{FailedGeneration, PluginHealth};
 use sglang_router_rs::policies::{
@@ -31,6 +32,8 @@ pub(crate) struct HeldPlugin {
     pub(crate) wanted: u64,
     /// What it gave the router to serve.
     pub(crate) serving: Option<HeldVersion>,
+    /// What the router served before that under this name, of its own.
+    pub(crate) own: Option<OwnVersion>,
     /// What that replaced.
     pub(crate) before: Option<HeldVersion>,
     /// What is warm beside it.
@@ -55,6 +58,11 @@ fn why_not(event: Option<&PluginEvent>, local: u64) -> Option<String> {
 }
 
 impl HeldPlugin {
+    /// True if anything of the fleet's is here, or failed here.
+    pub(crate) fn holds_something(&self) -> bool {
+        self.serving.is_some() || self.prepared.is_some() || self.failed.is_some()
+    }
+
     /// From now on this version serves.
     pub(crate) fn become_serving(&mut self, version: HeldVersion) {
         if self.serving.as_ref().is_none_or(|serving| serving.local != version.local) {
@@ -97,16 +105,23 @@ impl HeldPlugin {
         }
     }
 
-    /// What the router says of it.
+    /// From now on the router serves what it has itself.
+    pub(crate) fn become_own(&mut self) {
+        (self.serving, self.before, self.own, self.is_diverged) = (None, None, None, false);
+    }
+
+    /// What the router says of it. `desired` is what the fleet is to serve, if that is known and followed:
+    /// numbers of another epoch may be those of other modules, and are not told as if they were of this one.
     pub(crate) fn health(
         &self,
-        desired: &DesiredPlugin,
+        desired: Option<&DesiredPlugin>,
         revision: u64,
         detail: Option<&PluginDetail>,
     ) -> PluginHealth {
         let number = |held: &Option<HeldVersion>| {
-            let known = [Some(&desired.target), desired.stable.as_ref()];
             let held = held.as_ref()?;
+            let Some(desired) = desired else { return Some(held.target.generation) };
+            let known = [Some(&desired.target), desired.stable.as_ref()];
             known.into_iter().flatten().find(|target| held.is(target)).map(|target| target.generation)
         };
         let serving = if self.is_diverged { 0 } else { number(&self.serving).unwrap_or(0) };
@@ -122,5 +137,37 @@ impl HeldPlugin {
             p99_ns: stable.and_then(|stable| stable.latency_ns.get("p99").copied()),
             revision,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sgl_fleet::desired_plugin::{ModulePlace, StepPlan};
+
+    fn target(generation: u64, digest: &str) -> PluginTarget {
+        PluginTarget {
+            generation,
+            module: ModulePlace::Store,
+            digest: digest.to_owned(),
+            settings: serde_json::Map::new(),
+            place: false,
+            policy_before: None,
+            by: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_served_is_told_also_where_it_is_not_in_nats_and_never_as_another_of_its_number() {
+        let serving = Some(HeldVersion { target: target(3, "a"), local: 7 });
+        let held = HeldPlugin { serving, ..HeldPlugin::default() };
+        assert_eq!(held.health(None, 0, None).serving, 3, "NATS has nothing, or nothing that is followed");
+        let desired = |digest| {
+            let mut desired = DesiredPlugin::pushed(None, target(0, digest), StepPlan::default()).unwrap();
+            desired.target.generation = 3;
+            desired
+        };
+        assert_eq!(held.health(Some(&desired("a")), 0, None).serving, 3);
+        assert_eq!(held.health(Some(&desired("b")), 0, None).serving, 0, "the third of another epoch");
     }
 }

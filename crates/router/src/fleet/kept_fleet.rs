@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::held_plugin::HeldVersion;
+use crate::fleet::own_version::OwnVersion;
 use crate::manage::digest::sha256;
 use crate::manage::durable_file::{read_list, write_list};
 use crate::manage::kept_plugin::BadFile;
@@ -36,12 +37,26 @@ pub(crate) struct FollowedState {
     pub(crate) plugins: BTreeMap<String, RevisedPlugin>,
     /// What serves of it.
     pub(crate) serving: BTreeMap<String, KeptVersion>,
+    /// What the router served of its own before, where the fleet serves something now.
+    #[serde(default)]
+    pub(crate) own: BTreeMap<String, OwnVersion>,
 }
 
 impl FollowedState {
     /// The last good state, as it was read.
     pub(crate) fn desired(&self) -> DesiredSet {
         DesiredSet { plugins: self.plugins.clone(), ..DesiredSet::default() }
+    }
+
+    /// Notes what is followed. What cannot be understood now stays as it was understood last. True if anything is
+    /// new.
+    pub(crate) fn note(&mut self, seen: &DesiredSet) -> bool {
+        if !self.marks.note(seen) {
+            return false;
+        }
+        self.plugins.retain(|name, _| seen.malformed.contains_key(name));
+        self.plugins.extend(seen.plugins.clone());
+        true
     }
 }
 
@@ -102,7 +117,32 @@ impl KeptFleet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sgl_fleet::desired_plugin::DesiredPlugin;
+    use sgl_fleet::desired_set::Epoch;
     use sgl_fleet::marks::PluginMark;
+
+    fn revised(revision: u64) -> RevisedPlugin {
+        let value = serde_json::json!({
+            "v": 1, "target": {"generation": 1, "module": "store", "digest": "d"}, "stable": null, "plan": {},
+            "step": 0, "state": "rolling"
+        });
+        RevisedPlugin { revision, plugin: DesiredPlugin::read("k", value.to_string().as_bytes()).unwrap() }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_stays_as_it_was_and_what_is_gone_goes() {
+        let mut state = FollowedState::default();
+        let epoch = Some(Epoch::new(Vec::new(), None));
+        let plugins = ["a", "b"].map(|name| (name.to_owned(), revised(7))).into();
+        let seen = DesiredSet { epoch, plugins, ..DesiredSet::default() };
+        assert!(state.note(&seen) && !state.note(&seen));
+        let mut damaged = DesiredSet { epoch: Some(Epoch::new(Vec::new(), None)), ..DesiredSet::default() };
+        damaged.malformed.insert("a".to_owned(), "nonsense".to_owned());
+        damaged.plugins.insert("c".to_owned(), revised(9));
+        assert!(state.note(&damaged));
+        assert_eq!(state.plugins.keys().collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(state.plugins["a"].revision, 7);
+    }
 
     #[test]
     fn state_comes_back_for_the_same_fleet_only_and_a_changed_file_is_refused() {
@@ -111,7 +151,10 @@ mod tests {
         let mut state = kept.read("one").unwrap();
         assert_eq!((state.fleet.as_str(), state.marks.epoch.as_ref()), ("one", None));
         state.marks.epoch = Some("e".to_owned());
-        state.marks.plugins.insert("p".to_owned(), PluginMark { generation: 3, revision: 9 });
+        state
+            .marks
+            .plugins
+            .insert("p".to_owned(), PluginMark { generation: 3, revision: 9, is_removed: false });
         kept.write(&state).unwrap();
         assert_eq!(kept.read("one").unwrap(), state);
         assert_eq!(kept.read("other").unwrap().marks, FleetMarks::default());

@@ -10,11 +10,14 @@
 
 pub(crate) mod fleet_view;
 pub(crate) mod fleet_board;
+mod own_version;
 mod held_plugin;
 mod kept_fleet;
 mod version_loader;
 mod rollout_steps;
 mod last_word;
+mod retry_pause;
+mod own_presence;
 mod write_back;
 mod fleet_metrics;
 mod fleet_member;

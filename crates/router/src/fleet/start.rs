@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -11,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::fleet_section::FleetSettings;
 use crate::fleet::fleet_board::FleetBoard;
-use crate::fleet::fleet_member::FleetMember;
+use crate::fleet::fleet_member::{FleetMember, RETRY};
 use crate::fleet::held_plugin::HeldPlugin;
 use crate::fleet::kept_fleet::{FollowedState, KeptFleet};
+use crate::fleet::retry_pause::RetryPause;
 use crate::fleet::rollout_steps::RolloutSteps;
 use crate::fleet::sharing::Sharing;
 use crate::fleet::version_loader::VersionLoader;
@@ -97,7 +99,9 @@ pub(crate) async fn start(
         steps: RolloutSteps::new(),
         life,
         holding: None,
+        epoch_pause: RetryPause::new(RETRY),
         is_up: None,
+        link_since: Instant::now(),
         is_doubled: false,
     };
     member.show_first();
@@ -130,7 +134,8 @@ fn held_again(followed: &FollowedState, manager: &PluginManager) -> BTreeMap<Str
     let again = followed.serving.iter().filter_map(|(name, kept)| {
         let serving = kept.again(&manager.serving(name)?)?;
         let wanted = serving.target.generation;
-        Some((name.clone(), HeldPlugin { wanted, serving: Some(serving), ..HeldPlugin::default() }))
+        let own = followed.own.get(name).cloned();
+        Some((name.clone(), HeldPlugin { wanted, serving: Some(serving), own, ..HeldPlugin::default() }))
     });
     again.collect()
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::fleet::held_plugin::{HeldPlugin, HeldVersion, in_role};
+use crate::fleet::own_version::OwnVersion;
 use crate::manage::desired_load::DesiredLoad;
 use crate::manage::digest::sha256;
+use crate::manage::embedded;
 use crate::manage::module_sources::UPLOADED;
 use crate::manage::registry_modules::TagMeaning;
 use crate::manage::{ManageError, PluginManager, PolicySwitch, Settings, SwitchError};
@@ -31,6 +33,10 @@ enum LoadFault {
     Switch(#[from] SwitchError),
     #[error("the module is sha256:{found}; the fleet is to serve sha256:{wanted}")]
     Digest { wanted: String, found: String },
+    #[error(
+        "it goes on here: what this router served before the fleet did cannot be had again: {0}; `sgl-router plugin push --local` gives this router something else"
+    )]
+    OwnGone(String),
 }
 
 impl From<RegistryError> for LoadFault {
@@ -47,7 +53,7 @@ impl LoadFault {
             Self::Fleet(error) => error.is_passing(),
             Self::Manage(ManageError::Registry(error)) => error.is_passing(),
             Self::Manage(ManageError::State(_) | ManageError::Stopping) => true,
-            Self::Manage(_) | Self::Switch(_) | Self::Digest { .. } => false,
+            Self::Manage(_) | Self::Switch(_) | Self::Digest { .. } | Self::OwnGone(_) => false,
         }
     }
 }
@@ -66,11 +72,12 @@ impl OwnedWanted {
             held.failed.as_ref().is_some_and(|failed| failed.generation == target.generation)
         };
         let serves = match (&self.serve, &held.serving) {
-            (Some(target), Some(serving)) => serving.is(target),
+            (Some(target), Some(serving)) => serving.is(target) || failed(target),
+            (Some(target), None) => failed(target),
+            // What cannot go stays, and failed to go.
+            (None, Some(serving)) => failed(&serving.target),
             (None, None) => true,
-            _ => false,
         };
-        let serves = serves || self.serve.as_ref().is_some_and(failed);
         let prepares = match (&self.prepare, &held.prepared) {
             (Some(target), Some(prepared)) => prepared.is(target) || failed(target),
             (Some(target), None) => failed(target),
@@ -100,14 +107,15 @@ impl VersionLoader {
             Some(target) => self.serve(name, &mut held, target).await,
             None => self.serve_nothing(name, &mut held).await,
         };
-        let generation = wanted.serve.as_ref().map_or(0, |target| target.generation);
+        let stays = held.serving.as_ref().map(|serving| &serving.target);
+        let generation = wanted.serve.as_ref().or(stays).map_or(0, |target| target.generation);
         if let Err(fault) = served {
             note(name, &mut held, generation, &fault);
             return held;
         }
         let Some(target) = &wanted.prepare else {
             if let Some(warm) = held.prepared.take() {
-                self.drop_warm(name, &warm).await;
+                self.drop_warm(name, &warm, held.serving.is_none()).await;
             }
             return held;
         };
@@ -123,6 +131,12 @@ impl VersionLoader {
     }
 
     async fn serve(&self, name: &str, held: &mut HeldPlugin, target: &PluginTarget) -> Result<(), LoadFault> {
+        let left = held.serving.clone();
+        if left.is_none() {
+            let warm = held.prepared.as_ref().map(|prepared| prepared.local);
+            let own = self.manager.serving(name).filter(|info| Some(info.generation) != warm);
+            held.own = own.as_ref().map(OwnVersion::of);
+        }
         let version = match held.serving.as_ref().filter(|serving| serving.target.is_like(target)) {
             // The same, under another number.
             Some(serving) if !held.is_diverged => {
@@ -137,8 +151,34 @@ impl VersionLoader {
                 Ok(()) | Err(SwitchError::InUse { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
+        } else if let Some(left) = left.filter(|left| left.target.generation > target.generation)
+            && left.target.place
+        {
+            self.policy_back(name, left.target.policy_before.as_deref()).await?;
         }
         Ok(())
+    }
+
+    /// Has the policy place again that placed before a generation of the fleet did, unless an operator chose
+    /// another one here meanwhile.
+    async fn policy_back(&self, name: &str, before: Option<&str>) -> Result<(), LoadFault> {
+        if !self.manager.is_in_use(name) || before == Some(name) {
+            return Ok(());
+        }
+        if let Some(policy) = before {
+            match self.switch.use_policy(policy, None).await {
+                Ok(()) | Err(SwitchError::InUse { .. }) => return Ok(()),
+                Err(error) => tracing::warn!(
+                    plugin = name, policy, %error,
+                    "the policy from before the fleet's cannot be used here; this router's own from before is"
+                ),
+            }
+        }
+        match self.switch.roll_back().await {
+            // It is the policy of the configuration.
+            Ok(()) | Err(SwitchError::NothingBefore) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn take_over(
@@ -209,18 +249,21 @@ impl VersionLoader {
         Ok(HeldVersion { target: target.clone(), local: info.generation })
     }
 
-    /// The module, held to its digest wherever it comes from.
+    /// The module, held to its digest wherever it comes from. One that the program brings along is not fetched.
     async fn fetched(&self, target: &PluginTarget) -> Result<(ModuleBytes, String), LoadFault> {
         let (module, path) = match &target.module {
             ModulePlace::Oci(reference) => {
                 let registry = &self.manager.sources().registry;
                 registry.fetch(reference, TagMeaning::Known, self.manager.factory()).await?
             }
-            ModulePlace::Store => {
-                let kept = modules::kept_module(&self.connection, &target.digest).await?;
-                let modules::FleetModule { wasm, signature } = kept;
-                (ModuleBytes { wasm, signature, origin: Origin::Push }, UPLOADED.to_owned())
-            }
+            ModulePlace::Store => match embedded::module_of(&target.digest) {
+                Some(own) => own.map_err(ManageError::from)?,
+                None => {
+                    let kept = modules::kept_module(&self.connection, &target.digest).await?;
+                    let modules::FleetModule { wasm, signature } = kept;
+                    (ModuleBytes { wasm, signature, origin: Origin::Push }, UPLOADED.to_owned())
+                }
+            },
         };
         let found = sha256(&module.wasm);
         if found != target.digest {
@@ -229,25 +272,62 @@ impl VersionLoader {
         Ok((module, path))
     }
 
-    /// What the fleet gave goes, where nothing was served before.
+    /// What the fleet gave goes: the router serves what it had itself, or nothing.
     async fn serve_nothing(&self, name: &str, held: &mut HeldPlugin) -> Result<(), LoadFault> {
-        let Some(serving) = held.serving.take() else { return Ok(()) };
-        if serving.target.place && self.manager.is_in_use(name) {
-            self.switch.roll_back().await?;
+        let Some(serving) = &held.serving else { return Ok(()) };
+        if serving.target.place {
+            self.policy_back(name, serving.target.policy_before.as_deref()).await?;
         }
-        // The configuration's own policy stays, whatever the fleet made of it.
+        match &held.own {
+            // What an operator gave this router alone stays.
+            _ if held.is_diverged => {}
+            Some(own) => self.own_again(name, own).await?,
+            None => self.unloaded(name).await?,
+        }
+        held.become_own();
+        Ok(())
+    }
+
+    /// Serves what this router had itself: the generation before while it is warm, else read again.
+    async fn own_again(&self, name: &str, own: &OwnVersion) -> Result<(), LoadFault> {
+        if self.went_back(name, own.local).await {
+            return Ok(());
+        }
+        let gone = |reason: String| LoadFault::OwnGone(reason);
+        let source =
+            own.source().ok_or_else(|| gone("its module was sent to it and is not kept".to_owned()))?;
+        let read = self.manager.sources().of_configuration(source.to_owned(), self.manager.factory()).await;
+        let (module, _) = read.map_err(|error| gone(error.to_string()))?;
+        let found = sha256(&module.wasm);
+        if found != own.digest {
+            return Err(gone(format!("{source} is sha256:{found} now, and was sha256:{}", own.digest)));
+        }
+        let loaded = self.manager.load_again(own.config.clone(), own.options.clone(), module).await;
+        loaded.map_err(|error| gone(error.to_string()))
+    }
+
+    /// Nothing serves under the name any more.
+    async fn unloaded(&self, name: &str) -> Result<(), LoadFault> {
+        // Somebody had this router place with it: a policy that is not there cannot.
+        self.policy_back(name, None).await?;
         match self.manager.unload(name, false).await {
-            Ok(()) | Err(ManageError::InUse { .. } | ManageError::Operation(_)) => Ok(()),
+            Ok(()) | Err(ManageError::Operation(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn drop_warm(&self, name: &str, warm: &HeldVersion) {
+    /// Drops what was warm. Where nothing served it was loaded as what serves, and goes likewise.
+    async fn drop_warm(&self, name: &str, warm: &HeldVersion, serves_nothing: bool) {
         let Ok(detail) = self.manager.detail(name) else { return };
-        let shadow = in_role(&detail, GenerationRole::Shadow).map(|generation| generation.generation);
-        if shadow == Some(warm.local)
-            && let Err(error) = self.manager.roll_back(name).await
-        {
+        let has = |role| in_role(&detail, role).is_some_and(|found| found.generation == warm.local);
+        let dropped = if has(GenerationRole::Shadow) {
+            self.manager.roll_back(name).await
+        } else if serves_nothing && has(GenerationRole::Stable) {
+            self.manager.unload(name, false).await
+        } else {
+            return;
+        };
+        if let Err(error) = dropped {
             tracing::warn!(plugin = name, %error, "what was warm for a rollout that is over could not be dropped");
         }
     }

@@ -15,8 +15,11 @@ use sgl_fleet::{FleetStateError, KeyPart};
 /// Some of it may have been written; nobody follows it before all is.
 pub(crate) async fn write_back(store: &FleetStore, last: DesiredSet) -> Result<(), FleetStateError> {
     for (name, revised) in last.plugins {
-        let key = KeyPart::parse("plugin", &name)?;
-        store.change(&key, |_| Ok(Some(revised.plugin.clone()))).await?;
+        match KeyPart::parse("plugin", &name) {
+            // Also in the place of what cannot be understood.
+            Ok(key) => drop(store.change_or_mend(&key, |_| Ok(Some(revised.plugin.clone()))).await?),
+            Err(error) => tracing::warn!(%error, "what no command could name is not written down"),
+        }
     }
     store
         .replace_epoch(|epoch| Epoch { from: None, ..epoch.unwrap_or_else(|| Epoch::new(Vec::new(), None)) })

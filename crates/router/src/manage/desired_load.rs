@@ -44,11 +44,39 @@ impl PluginManager {
             self.record(Change::Touched { name: name.to_owned() }).await;
             return Ok(info);
         };
-        let arriving = self.keep_module(name, &module.wasm).await?;
+        self.load_kept(config, options, module).await
+    }
+
+    /// Loads again, at once, what served under its name before.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_desired`](Self::load_desired).
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub(crate) async fn load_again(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+        module: ModuleBytes,
+    ) -> Result<(), ManageError> {
+        let _turn = self.turn(&config.name).await;
+        self.load_kept(config, options, module).await.map(drop)
+    }
+
+    async fn load_kept(
+        &self,
+        config: WasmPolicyConfig,
+        options: PluginOptions,
+        module: ModuleBytes,
+    ) -> Result<PluginInfo, ManageError> {
+        let name = config.name.clone();
+        let arriving = self.keep_module(&name, &module.wasm).await?;
         let loaded = self.factory().load(Load::module(config, module).with(options)).await;
         if let Some(digest) = arriving {
-            let (name, loaded) = (name.to_owned(), loaded.is_ok());
-            self.record(Change::Arrived { name, digest, loaded }).await;
+            self.record(Change::Arrived { name, digest, loaded: loaded.is_ok() }).await;
         }
         Ok(loaded?)
     }

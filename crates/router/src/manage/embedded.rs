@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::config::embedded_path::embedded_name;
+use crate::config::embedded_path::{embedded_name, embedded_path};
 use crate::manage::digest::sha256;
 use sglang_router_rs::policies::{Load, ModuleBytes, Origin, PluginError, WasmPolicyConfig, read_module};
 
@@ -40,6 +40,13 @@ pub(crate) fn settings_page(path: &str) -> String {
 /// True if a module is one of those that are embedded.
 pub(crate) fn is_embedded(digest: &str) -> bool {
     sgl_shipped::MODULES.iter().any(|module| module.digest == digest)
+}
+
+/// The module of a digest, and what to call its source; none that is not embedded.
+pub(crate) fn module_of(digest: &str) -> Option<Result<(ModuleBytes, String), PluginError>> {
+    let module = sgl_shipped::MODULES.iter().find(|module| module.digest == digest)?;
+    let path = embedded_path(module.name);
+    Some(embedded_module(&path, module.name).map(|module| (module, path)))
 }
 
 fn embedded_module(path: &str, name: &str) -> Result<ModuleBytes, PluginError> {

@@ -59,6 +59,11 @@ async fn emptied_server_is_not_followed_until_an_operator_says_what_is_right() {
         assert!(router.holds().await.contains("lost its data"));
         assert_eq!(router.digest().await, digest);
     }
+    within("operators see what is served", async || {
+        let (_, page, _) = fleet(&two.url, &["status"]).await;
+        page.contains("fleet adopt --from ROUTER") && page.matches("  p       2  ").count() == 2
+    })
+    .await;
     let (code, _, error) = fleet(&two.url, &["adopt"]).await;
     assert!(code == 1 && error.contains("--from ROUTER"), "{code} {error}");
     // A push into the emptied server is not followed either: its numbers begin anew.

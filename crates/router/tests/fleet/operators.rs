@@ -39,6 +39,15 @@ async fn what_cannot_be_done_is_refused_with_what_was_found() {
     let (code, out, error) = fleet("nats://127.0.0.1:1", &["status", "--json"]).await;
     assert!(code == 3 && error.contains("cannot be reached"), "{code} {error}");
     assert!(out.contains("fleet_unreachable"), "{out}");
+    let mut typo =
+        sgl_testkit::process::command(&["fleet", "--fleet", &two.url, "--fleet-name", "ff", "status"]);
+    typo.env_remove("SGL_ROUTER_FLEET_NAME");
+    let ended = sgl_testkit::process::output(typo).await;
+    let error = sgl_testkit::process::stderr(&ended);
+    assert!(
+        ended.status.code() == Some(1) && error.contains("no fleet ff in NATS; those that there are: f"),
+        "{error}"
+    );
     let (code, out, _) = fleet(&two.url, &["status"]).await;
     assert!(code == 0 && out.contains("fleet f") && out.contains("2 routers"), "{out}");
 }
@@ -94,4 +103,25 @@ async fn two_routers_of_one_name_are_told_of() {
     let _second = Member::start(&server.url(), "a", two.path()).await;
     let told = first.process.logged("has this name").await;
     assert_eq!(told["level"], "ERROR");
+}
+
+#[tokio::test]
+async fn embedded_module_is_pushed_by_its_name_and_the_status_of_a_router_says_how_it_stands() {
+    let Some(two) = Two::start().await else { return };
+    let (code, _, error) = fleet(&two.url, &["push", "embedded:nonsense"]).await;
+    assert!(code == 2 && error.contains("it has: ") && error.contains("toll"), "{code} {error}");
+    let all = ["push", "embedded:toll", "--steps", "100", "--soak-secs", "0", "--wait"];
+    assert_eq!(done(&two.url, &all).await["name"], "toll");
+    within("both serve it", async || {
+        two.routers[0].own().await["serving"] == 1 && two.routers[1].own().await["serving"] == 1
+    })
+    .await;
+    let admin = format!("http://{}", two.routers[0].process.admin);
+    let status = sgl_testkit::process::command(&["status", "--admin-url", &admin]);
+    let page = sgl_testkit::process::stdout(&sgl_testkit::process::output(status).await);
+    assert!(
+        page.contains("fleet f as a, NATS reached for ")
+            && page.contains("toll serves generation 1, as desired"),
+        "{page}"
+    );
 }

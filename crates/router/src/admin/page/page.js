@@ -420,10 +420,10 @@ function fleet(now) {
   at('fleet-note').hidden = !trouble;
   const of = one => `${one.step}/${one.steps.length}${one.step ? ` · ${one.percent} %` : ' · made ready'}`;
   const rollouts = seen.plugins.map(one => ({
-    cells: [one.name, one.generation, one.state.replace('_', ' '), of(one), `${one.serving}/${seen.routers.length}`, one.digest.slice(0, 12), one.waits_for || one.reason],
+    cells: [one.name, one.generation, one.state.replace('_', ' '), of(one), `${one.serving}/${seen.routers.length}`, `${one.placing}/${seen.routers.length}`, one.digest.slice(0, 12), one.waits_for || one.reason],
     className: one.state === 'rolled_back' ? 'bad' : undefined,
   }));
-  table('fleet-plugins', [['Plugin'], ['Generation', true], ['State'], ['Step'], ['Serving', true], ['Module'], ['Why']], rollouts, 'Nothing is to be served yet.');
+  table('fleet-plugins', [['Plugin'], ['Generation', true], ['State'], ['Step'], ['Serving', true], ['Places', true], ['Module'], ['Why']], rollouts, 'Nothing is to be served yet.');
   const notes = (router, one) => [router.holding && `holds: ${router.holding}`, one.failed, one.breaker_open && 'breaker open', one.diverged && 'serves what it was given alone'].filter(Boolean).join('; ');
   const routers = seen.routers.flatMap(router => (router.plugins.length ? router.plugins : [{}]).map(one => ({
     cells: [router.name, one.name || '–', one.serving || '–', one.prepared || '–', number(one.decisions || 0), number(one.failures || 0), notes(router, one)],

@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 
 use crate::fleet::FleetBoard;
 use sgl_api::{LOCAL_HEADER, Problem, problem_code};
+use sgl_fleet::desired_plugin::RolloutState;
 
 /// Paths whose changes are no other plugin than the fleet's: a pause ends here, and nothing diverges.
 const HARMLESS: [&str; 2] = ["/v1/plugins/{name}/pause", "/v1/plugins/{name}/resume"];
@@ -36,6 +37,9 @@ pub(crate) async fn check(
 fn refusal(board: &FleetBoard, name: &str) -> Option<Problem> {
     let view = board.view()?;
     let plugin = view.plugins.iter().find(|plugin| plugin.name == name)?;
+    if plugin.state == RolloutState::Removed.as_str() {
+        return None;
+    }
     let (fleet, generation) = (&view.name, plugin.generation);
     let detail = format!(
         "{name} is a plugin of the fleet {fleet} (generation {generation}): change it for all routers with \

@@ -50,6 +50,9 @@ pub enum FleetCommand {
     Push(Box<FleetPushArgs>),
     /// Has all routers serve again what they served before, at once
     Rollback(FleetChangeArgs),
+    /// Takes a plugin out of the fleet: each router goes back to what it had itself under that name, or to nothing,
+    /// and to the policy before
+    Remove(FleetChangeArgs),
     /// Stops a rollout where it is; a breaker still rolls it back
     Pause(FleetChangeArgs),
     /// Has a rollout that was paused go on
@@ -82,10 +85,10 @@ pub struct AdoptArgs {
 /// What to serve and how.
 #[derive(Clone, Debug, Args)]
 pub struct FleetPushArgs {
-    /// The module: a file, which goes into the fleet's own store, or oci://HOST/REPOSITORY:TAG, which each router
-    /// reads by the digest that the tag stands for now
+    /// The module: a file or embedded:NAME, which goes into the fleet's own store, or oci://HOST/REPOSITORY:TAG,
+    /// which each router reads by the digest that the tag stands for now
     pub file: PathBuf,
-    /// Name of the plugin [default: the file's stem, or the last part of the repository]
+    /// Name of the plugin [default: the file's stem, the embedded module, or the last part of the repository]
     #[arg(long)]
     pub name: Option<String>,
     /// Percent of the routers in each step, the last 100; the first has one router at least

@@ -9,6 +9,7 @@ use crate::cli::plugin::command_error::CommandError;
 use crate::cli::plugin::push::own_config;
 use crate::cli::plugin::signing::detached;
 use crate::cli::registry_reading::{module_bytes, reference_in};
+use crate::config::embedded_path::embedded_name;
 use crate::manage::Settings;
 use sgl_fleet::desired_plugin::{DesiredPlugin, ModulePlace, PluginTarget, RolloutState, StepPlan};
 use sgl_fleet::desired_set::RevisedPlugin;
@@ -40,12 +41,19 @@ pub(crate) async fn push(
     let settings = settings(args)?;
     let (name, module, digest) = module(store, args, authorities).await?;
     let plugin = KeyPart::parse("plugin", &name)?;
-    let by = by.to_owned();
-    let target = PluginTarget { generation: 0, module, digest, settings, place: args.place, by };
+    let (by, place, policy_before) = (by.to_owned(), args.place, None);
+    let live = if place { store.live().await? } else { Vec::new() };
+    let target = PluginTarget { generation: 0, module, digest, settings, place, policy_before, by };
     let change = |before: Option<&DesiredPlugin>| {
-        DesiredPlugin::pushed(before, target.clone(), plan.clone()).map(Some)
+        let mut target = target.clone();
+        if place {
+            let policies =
+                live.iter().map(|router| router.policy.as_str()).filter(|policy| !policy.is_empty());
+            target.policy_before = DesiredPlugin::policy_before(before, &name, policies);
+        }
+        DesiredPlugin::pushed(before, target, plan.clone()).map(Some)
     };
-    let pushed = store.change(&plugin, change).await?;
+    let pushed = store.change_or_mend(&plugin, change).await?;
     let pushed = pushed.ok_or_else(|| FleetStateError::Refused("nothing was changed".to_owned()))?;
     Ok((plugin, pushed))
 }
@@ -82,6 +90,10 @@ pub(crate) async fn wait(
                 RolloutState::Done => return Ok(now),
                 RolloutState::RolledBack => {
                     let text = format!("{plugin}: generation {generation} was rolled back: {}", found.reason);
+                    return Err(CommandError::RolledBack(text));
+                }
+                RolloutState::Removed => {
+                    let text = format!("{plugin}: generation {generation} was removed: {}", found.reason);
                     return Err(CommandError::RolledBack(text));
                 }
                 RolloutState::Rolling | RolloutState::Paused => {}
@@ -142,6 +154,9 @@ async fn module(
         let digest = digest_of(&module_bytes(&pulled).wasm);
         return Ok((name, ModulePlace::Oci(pulled.reference.to_string()), digest));
     }
+    if let Some(embedded) = embedded_name(&args.file.to_string_lossy()) {
+        return embedded_module(store, args, embedded).await;
+    }
     let unreadable = |error| CommandError::Usage(format!("{}: {error}", shown_path(&args.file)));
     let wasm = tokio::fs::read(&args.file).await.map_err(unreadable)?;
     let stem = args.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -149,5 +164,27 @@ async fn module(
     KeyPart::parse("plugin", &name)?;
     let signature = detached(&args.file, args.signature.as_deref())?;
     let digest = keep_module(store.connection(), &FleetModule { wasm, signature }).await?;
+    Ok((name, ModulePlace::Store, digest))
+}
+
+/// As [`module`], of one that this program brings along. Routers that bring the same use their own.
+async fn embedded_module(
+    store: &FleetStore,
+    args: &FleetPushArgs,
+    embedded: &str,
+) -> Result<(String, ModulePlace, String), CommandError> {
+    if args.signature.is_some() {
+        let needless = "--signature: an embedded module has none, and needs none";
+        return Err(CommandError::Usage(needless.to_owned()));
+    }
+    let module = sgl_shipped::module(embedded).ok_or_else(|| {
+        let known = sgl_shipped::names().join(", ");
+        let text = format!("embedded:{embedded}: this program brings no such module along; it has: {known}");
+        CommandError::Usage(text)
+    })?;
+    let name = args.name.clone().unwrap_or_else(|| embedded.to_owned());
+    KeyPart::parse("plugin", &name)?;
+    let kept = FleetModule { wasm: module.wasm.to_vec(), signature: None };
+    let digest = keep_module(store.connection(), &kept).await?;
     Ok((name, ModulePlace::Store, digest))
 }

@@ -12,6 +12,7 @@ use sgl_fleet::connection::{ConnectionSettings, FleetConnection};
 use sgl_fleet::desired_plugin::DesiredPlugin;
 use sgl_fleet::desired_set::{DesiredSet, Epoch, RevisedPlugin};
 use sgl_fleet::fleet_address::FleetAddress;
+use sgl_fleet::presence::RouterPresence;
 use sgl_fleet::store::FleetStore;
 use sgl_fleet::{FleetStateError, KeyPart};
 use sglang_router_rs::types::printable;
@@ -34,18 +35,23 @@ async fn command(args: &FleetArgs) -> Result<(), CommandError> {
     let store = open(args).await?;
     match &args.command {
         FleetCommand::Status => {
-            let (desired, live) = (store.desired().await?, store.live().await?);
+            let (desired, live) = Box::pin(known(&store)).await?;
             print(&fleet_view::view(store.fleet().as_str(), &desired, &live), args.json, status::page)
         }
         FleetCommand::Push(push) => {
             // Before there is anything to follow: a router that follows nothing begins with whatever is there.
             store.begin_epoch().await?;
             let (name, pushed) = push::push(&store, push, &args.ca_cert_paths, &operator()).await?;
-            if !push.wait {
-                return show(&name, &pushed, args.json);
+            let mut now = pushed;
+            if push.wait {
+                tell(&status::line(&one(&name, &now, &[])));
+                now = push::wait(&store, &name, now.plugin.target.generation).await?;
             }
-            show_line(&name, &pushed)?;
-            show(&name, &push::wait(&store, &name, pushed.plugin.target.generation).await?, args.json)
+            // It is pushed, whether anything is known of the routers or not.
+            let live = store.live().await.ok();
+            let view = one(&name, &now, live.as_deref().unwrap_or_default());
+            live.iter().for_each(|live| tell(&status::warnings(&view, live.len())));
+            print(&view, args.json, status::line)
         }
         FleetCommand::Rollback(change) => {
             let reason = match change.reason.as_str() {
@@ -53,6 +59,13 @@ async fn command(args: &FleetArgs) -> Result<(), CommandError> {
                 reason => format!("rolled back by {}: {reason}", operator()),
             };
             changed(&store, change, args.json, |plugin| plugin.rolled_back(&reason)).await
+        }
+        FleetCommand::Remove(change) => {
+            let reason = match change.reason.as_str() {
+                "" => format!("removed by {}", operator()),
+                reason => format!("removed by {}: {reason}", operator()),
+            };
+            changed(&store, change, args.json, |plugin| plugin.removed(&reason)).await
         }
         FleetCommand::Pause(change) => {
             changed(&store, change, args.json, |plugin| plugin.paused(true, &operator())).await
@@ -108,14 +121,17 @@ async fn changed(
         }
     };
     match store.change(&plugin, change).await? {
-        Some(now) => show(&plugin, &now, json),
+        Some(now) => {
+            let live = store.live().await.unwrap_or_default();
+            print(&one(&plugin, &now, &live), json, status::line)
+        }
         None => Err(CommandError::NotInFleet(format!("the fleet {} has no plugin {plugin}", store.fleet()))),
     }
 }
 
 /// Says what is right after the server lost data.
 async fn adopted(store: &FleetStore, args: &AdoptArgs, json: bool) -> Result<(), CommandError> {
-    let (desired, live) = (store.desired().await?, store.live().await?);
+    let (desired, live) = Box::pin(known(store)).await?;
     if let Some(from) = &args.from
         && live.iter().all(|router| router.router != *from)
     {
@@ -123,8 +139,9 @@ async fn adopted(store: &FleetStore, args: &AdoptArgs, json: bool) -> Result<(),
         let text = format!("router {from} is not heard of; those that are: {names}");
         return Err(FleetStateError::Refused(text).into());
     }
-    let holding = live.iter().filter(|router| router.holding.is_some()).count();
-    if args.from.is_none() && desired.plugins.is_empty() && holding > 0 {
+    let serves = |router: &RouterPresence| router.plugins.values().any(|health| health.serving > 0);
+    let is_lost = live.iter().any(|router| router.holding.is_some() && serves(router));
+    if args.from.is_none() && desired.plugins.is_empty() && is_lost {
         let text =
             "nothing is to be served by what is in NATS now: --from ROUTER writes down what that one serves";
         return Err(FleetStateError::Refused(text.to_owned()).into());
@@ -145,23 +162,46 @@ async fn adopted(store: &FleetStore, args: &AdoptArgs, json: bool) -> Result<(),
         Some(from) => format!("what router {from} serves"),
         None => "what is in NATS".to_owned(),
     };
+    if args.from.is_none() {
+        desired
+            .malformed
+            .values()
+            .for_each(|fault| tell(&format!("it stays as it is: {}\n", printable(fault))));
+    }
     let done = json!({"epoch": epoch.id, "replaces": epoch.replaces, "from": epoch.from});
     print(&done, json, |_| format!("epoch {}: {what} counts from now on\n", epoch.id))
 }
 
-fn one(name: &KeyPart, plugin: &RevisedPlugin) -> FleetPluginView {
+/// What a fleet is to serve, and its routers.
+///
+/// # Errors
+///
+/// [`FleetStateError::Refused`] with the fleets that there are, if nobody has said anything of this one.
+async fn known(store: &FleetStore) -> Result<(DesiredSet, Vec<RouterPresence>), CommandError> {
+    let (desired, live) = (store.desired().await?, store.live().await?);
+    if desired != DesiredSet::default() || !live.is_empty() {
+        return Ok((desired, live));
+    }
+    let (fleets, name) = (store.fleets().await?, store.fleet());
+    let text = if fleets.is_empty() {
+        format!(
+            "there is no fleet {name} in NATS, and no other: its first router or the first push begins it"
+        )
+    } else {
+        let fleets = fleets.into_iter().collect::<Vec<_>>().join(", ");
+        format!("there is no fleet {name} in NATS; those that there are: {fleets}")
+    };
+    Err(FleetStateError::Refused(text).into())
+}
+
+fn one(name: &KeyPart, plugin: &RevisedPlugin, live: &[RouterPresence]) -> FleetPluginView {
     let plugins = [(name.as_str().to_owned(), plugin.clone())].into();
-    let view = fleet_view::view("", &DesiredSet { plugins, ..DesiredSet::default() }, &[]);
+    let view = fleet_view::view("", &DesiredSet { plugins, ..DesiredSet::default() }, live);
     view.plugins.into_iter().next().unwrap_or_default()
 }
 
-fn show(name: &KeyPart, plugin: &RevisedPlugin, json: bool) -> Result<(), CommandError> {
-    print(&one(name, plugin), json, status::line)
-}
-
-/// What is told before a wait; standard output belongs to the end of it.
-#[expect(clippy::print_stderr, reason = "a person waits")]
-fn show_line(name: &KeyPart, plugin: &RevisedPlugin) -> Result<(), CommandError> {
-    eprint!("{}", status::line(&one(name, plugin)));
-    Ok(())
+/// What is told beside the answer; standard output belongs to that.
+#[expect(clippy::print_stderr, reason = "a person waits, or is warned")]
+fn tell(text: &str) {
+    eprint!("{text}");
 }
