@@ -20,7 +20,7 @@ esac
 # Targets that hold no tests by themselves. The libraries are tested by tests/ of their packages;
 # check_modules by every build of the plugins; sgl_router, the binary's main, by tests that run it;
 # sgl_shipped by tests of the router, sgl_testkit by all tests that use it.
-untested='all_columns|bare_picker|cache_aware|embedder|fuzz_targets|hold_back|kv_aware|late|least_connections|least_uncached|least_work|lmetric|misbehaving|most_held|note_outcomes|pd_pair|prefix_affinity|priority|serial_round_robin|slo_aware|token_pools|toll|weighted_scorers|check_modules|sgl_router|sgl_shipped|sgl_testkit'
+untested='all_columns|bare_picker|cache_aware|embedder|everything|fuzz_targets|hold_back|kv_aware|late|least_connections|least_uncached|least_work|lmetric|misbehaving|most_held|note_outcomes|pd_pair|prefix_affinity|priority|serial_round_robin|slo_aware|token_pools|toll|weighted_scorers|check_modules|sgl_router|sgl_shipped|sgl_testkit'
 
 # The version of cargo-deny that is installed where there is none.
 cargo_deny=0.20.2
@@ -144,6 +144,7 @@ need_rust
 $fast || need_python
 
 step "formatting" cargo fmt --all --check
+step "compilers of other languages" scripts/build_languages.sh --install
 step "plugins" scripts/build_wasm_plugins.sh build
 step "tests" all_tests
 step "doc tests" doc_tests

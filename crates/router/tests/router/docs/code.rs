@@ -34,6 +34,26 @@ fn rust_code_of_every_document_is_part_of_a_compiled_file() {
 }
 
 #[test]
+fn code_in_other_languages_is_part_of_an_example() {
+    let mut found = 0;
+    for (language, ending) in [("c", ".c"), ("go", ".go"), ("ts", ".ts"), ("zig", ".zig")] {
+        let sources: Vec<String> = pages::files("sdks", ending).iter().map(pages::read).collect();
+        let sources: Vec<Vec<&str>> = sources.iter().map(|source| lines(source)).collect();
+        for document in pages::files("docs/languages", ".md") {
+            let page = pages::read(&document);
+            for (_, code) in pages::blocks(&page).iter().filter(|(info, _)| info == language) {
+                let wanted = lines(code);
+                let is_there =
+                    |source: &Vec<&str>| source.windows(wanted.len()).any(|part| *part == wanted[..]);
+                assert!(sources.iter().any(is_there), "{}: nobody compiles\n{code}", document.display());
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 12, "only {found} blocks were found");
+}
+
+#[test]
 fn embedding_example_is_the_same_in_readme_crate_docs_and_file() {
     let file = pages::read("examples/embed.rs");
     let start = file.find("use sglang").expect("its first use");
