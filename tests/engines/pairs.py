@@ -20,7 +20,16 @@ class Pairs:
 
     def check_pair_of_vllm_hands_over_what_it_computed(self):
         self.end("roomy", "tight", "full", "second", "third", "fourth")
-        prefill, decode = self.half(), self.half()
+        halves = [self.half(), self.half()]
+        try:
+            return self.handed_over(halves)
+        finally:
+            # Idle ones keep a core busy.
+            for half in halves:
+                half.end()
+
+    def handed_over(self, halves):
+        prefill, decode = halves
         router = Router(self.stack, self.binary, self.logs, [], "--policy", "pd_pair", "--prefill", prefill.url, "--decode", decode.url,
                         expected=2)
         self.routers.append(router)
@@ -49,7 +58,7 @@ class Pairs:
         answer = ask(router.host, "POST", CHAT, chat(tokens=2))
         assert answer.status in (502, 503), answer
         wait_for("the end to be seen", lambda: router.healthy() == 1)
-        Engine(self.stack, self.directory, "vllm", "--kv-transfer-config", TRANSFER, port=port, variables=variables)
+        halves[0] = Engine(self.stack, self.directory, "vllm", "--kv-transfer-config", TRANSFER, port=port, variables=variables)
         wait_for("both halves", lambda: router.healthy() == 2)
         before = fetched()
         answer = ask(router.host, "POST", "/v1/completions", {"model": "tiny", "prompt": [7 + at % 900 for at in range(300)], "max_tokens": 4})
