@@ -10,7 +10,7 @@ use sgl_testkit::text::{answer, escaped};
 use sgl_testkit::waits::eventually;
 use sglang_router_rs::config::{CanaryOptions, Rollout, ShadowOptions};
 use sglang_router_rs::core::{
-    BasicWorker, Column, Fleet, SliceCandidates, TableVersion, Worker, WorkerRole, WorkerSpec,
+    BasicWorker, Column, Fleet, SliceCandidates, TableVersion, Worker, WorkerBooks, WorkerRole, WorkerSpec,
 };
 use sglang_router_rs::policies::{
     Decision, Load, LoadBalancingPolicy, PluginOptions, PolicyFactory, PromptTokens, SelectWorkerInfo,
@@ -207,4 +207,62 @@ async fn embedders_worker_keeps_books_of_its_own() {
     assert!(numbers.ttft_ms.is_some());
     drop(in_flight);
     assert_eq!((ints(&candidates, Column::TokensInFlight), workers[1].load()), (vec![0, 0], 0));
+}
+
+/// An embedder's worker that keeps an index of its own, and holds 24 tokens of whatever is asked for.
+#[derive(Debug)]
+struct Holder(BasicWorker);
+
+impl Worker for Holder {
+    fn url(&self) -> &str {
+        self.0.url()
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.0.is_healthy()
+    }
+
+    fn load(&self) -> usize {
+        self.0.load()
+    }
+
+    fn increment_load(&self) {
+        self.0.increment_load();
+    }
+
+    fn decrement_load(&self) {
+        self.0.decrement_load();
+    }
+
+    fn books(&self) -> Option<&WorkerBooks> {
+        self.0.books()
+    }
+
+    fn prefix_match(&self, _prefix_hashes: &[u64], _block_tokens: f32) -> Option<i32> {
+        Some(24)
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "the lock is there to keep other tests out")]
+async fn what_an_embedders_worker_holds_of_a_prompt_is_not_uncached() {
+    let _alone = alone();
+    let factory = PolicyFactory::new();
+    let wasm = reading(Input::UncachedTokens, Ticket::NONE);
+    factory.load(load("test", wasm, Rollout::Immediate)).await.unwrap();
+    let policy = factory.create_by_name("test").unwrap();
+    let worker = |url| Arc::new(Holder(BasicWorker::new(WorkerSpec::new(url)))) as Arc<dyn Worker>;
+    let workers = [worker("http://a"), worker("http://b")];
+    let candidates = SliceCandidates::new(TableVersion::next(), &workers);
+    let hashes = [7, 8];
+    let hashed = SelectWorkerInfo { prefix_hashes: Some(&hashes), ..counted(40) };
+    let held = policy.select_worker_async(&workers, &hashed).await.unwrap().into_in_flight();
+    let uncached =
+        || (ints(&candidates, Column::PrefillTokens)[1], ints(&candidates, Column::UncachedTokens)[1]);
+    assert_eq!(uncached(), (40, 16));
+    // Without hashes nobody asks it.
+    let unknown = policy.select_worker_async(&workers, &counted(40)).await.unwrap().into_in_flight();
+    assert_eq!(uncached(), (80, 56));
+    drop((held, unknown));
+    assert_eq!(uncached(), (0, 0));
 }

@@ -9,6 +9,9 @@ use sglang_router_rs::config::Fault;
 /// Most requests that can be let wait, or served at a time where there is a limit.
 const MAX_REQUESTS: usize = 1_000_000;
 
+/// Often enough for reports of engines, which come once a second, and seldom enough to cost nothing.
+const STIR_INTERVAL: Duration = Duration::from_millis(250);
+
 /// The settings; what is beyond its limits adds to `faults`.
 pub(crate) fn check_queue(section: &QueueSection, faults: &mut Vec<Fault>) -> QueueSettings {
     let mut count = |key: &str, value: usize| {
@@ -27,5 +30,6 @@ pub(crate) fn check_queue(section: &QueueSection, faults: &mut Vec<Fault>) -> Qu
         size,
         timeout: Duration::from_secs(section.timeout_secs),
         wait_for_workers: section.wait_for_workers,
+        stir_interval: STIR_INTERVAL,
     }
 }

@@ -217,6 +217,10 @@ pub struct QueueSettings {
     pub timeout: Duration,
     /// Whether requests wait for workers.
     pub wait_for_workers: bool,
+    /// How often those whom a policy has wait may be asked though nobody told of a change: reports of workers,
+    /// another generation of the plugin and mere time may let it choose now. Of the program, not of a
+    /// configuration.
+    pub stir_interval: Duration,
 }
 
 /// What tokenizing may take.

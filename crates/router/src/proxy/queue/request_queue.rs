@@ -18,10 +18,6 @@ use crate::proxy::route::Route;
 use sgl_api::WaitsFor;
 use sglang_router_rs::policies::{AskOrder, Wait};
 
-/// How often those who are held may be asked though nobody told of a change: reports of workers, another
-/// generation of the plugin and mere time may let it choose now.
-const STIR_INTERVAL: Duration = Duration::from_millis(250);
-
 /// How long those who wait may take to see that the router ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -193,7 +189,7 @@ impl RequestQueue {
         waiting.asks.stir();
         waiting.call();
         if !std::mem::replace(&mut waiting.is_stirred, true) {
-            drop(tokio::spawn(stir_now_and_then(Arc::downgrade(self))));
+            drop(tokio::spawn(stir_now_and_then(Arc::downgrade(self), self.settings.stir_interval)));
         }
     }
 
@@ -290,9 +286,9 @@ impl RequestQueue {
 }
 
 /// Until nobody is held.
-async fn stir_now_and_then(queue: Weak<RequestQueue>) {
+async fn stir_now_and_then(queue: Weak<RequestQueue>, interval: Duration) {
     loop {
-        tokio::time::sleep(STIR_INTERVAL).await;
+        tokio::time::sleep(interval).await;
         let Some(queue) = queue.upgrade() else { return };
         let mut waiting = queue.waiting.lock();
         if queue.held() == 0 {

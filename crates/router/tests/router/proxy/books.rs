@@ -21,8 +21,12 @@ use tokio::sync::mpsc;
 
 /// A router whose plugin reads the books and gives each request a cost of 2.5 at the first worker.
 async fn start(workers: Vec<WorkerEntry>) -> RunningRouter {
-    let inputs = [Input::TokensInFlight, Input::PendingCost];
-    let fields = format!(r#"{}(data (i32.const 16) "\93\00\07\ca\40\20\00\00")"#, manifest(&inputs));
+    start_reading(workers, &[Input::TokensInFlight, Input::PendingCost]).await
+}
+
+/// The same with other inputs.
+async fn start_reading(workers: Vec<WorkerEntry>, inputs: &[Input]) -> RunningRouter {
+    let fields = format!(r#"{}(data (i32.const 16) "\93\00\07\ca\40\20\00\00")"#, manifest(inputs));
     let factory = PolicyFactory::new();
     let load = Load::bytes(plugins::config("mine"), guest_with(&fields, &answer(16, 8)));
     factory.load(load.with(PluginOptions::default())).await.expect("it loads");
@@ -117,6 +121,24 @@ async fn whole_answer_ends_what_was_pending_and_moves_no_average() {
     is_empty(&router, &worker).await;
     let books = books(&router, &worker).await;
     assert!(books.get("ttft_ms").is_none() && books.get("tpot_ms").is_none(), "{books}");
+}
+
+#[tokio::test]
+async fn what_the_index_holds_of_a_prompt_is_not_uncached() {
+    let (worker, gate) = Upstream::behind_a_gate().await;
+    let router = start_reading(vec![worker.entry()], &[Input::UncachedTokens, Input::PrefixMatch]).await;
+    // Forty tokens: two whole blocks, and eight that are never held.
+    let prompt = || post("/generate", &json!({"input_ids": (1..=40).collect::<Vec<u32>>()}).to_string());
+    for (number, uncached) in [(1, 40), (2, 8)] {
+        let asked = async {
+            worker.arrived(number).await;
+            shows(&router, &worker, &json!({ "prefill_tokens": 40, "uncached_tokens": uncached })).await;
+            gate.add_permits(1);
+        };
+        let (answer, ()) = tokio::join!(call(router.addresses().data, prompt()), asked);
+        assert_eq!(answer.status.as_u16(), 200);
+        is_empty(&router, &worker).await;
+    }
 }
 
 #[tokio::test]

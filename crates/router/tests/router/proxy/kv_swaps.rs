@@ -4,10 +4,18 @@ use std::time::Duration;
 
 use serde_json::json;
 use sgl_policy_abi::{Column, Input};
+use sgl_testkit::client::{call, post};
+use sgl_testkit::manifest::manifest;
+use sgl_testkit::plugins;
 use sgl_testkit::router;
+use sgl_testkit::small_guests::guest_with;
+use sgl_testkit::text::answer;
+use sgl_testkit::upstream::Upstream;
 use sgl_testkit::waits::until;
 use sgl_tools::sim::{Dialect, SimConfig, SimWorker};
+use sglang_router_rs::config::{CanaryOptions, Rollout};
 use sglang_router_rs::core::Worker;
+use sglang_router_rs::policies::{Load, PluginOptions};
 
 use crate::proxy::kv_rig::{Stub, held, holds, named, start_with, stored, swap_in};
 
@@ -62,4 +70,42 @@ async fn loads_that_are_pushed_are_listened_to_while_a_policy_reads_them() {
     }
     let running = || router::target(&router, &worker.url()).expect("it is there").worker().report().running;
     until(async || running() == 0).await;
+}
+
+#[tokio::test]
+async fn what_was_sent_is_remembered_while_generations_follow_each_other_that_want_it() {
+    let worker = Upstream::saying("{}").await;
+    let config = router::config(vec![named(worker.entry())]);
+    let (router, factory) = start_with(config, &[Input::PrefixMatch]).await;
+    let tokens: Vec<u32> = (1..=40).collect();
+    let prompt = json!({"model": "sim-model", "input_ids": tokens}).to_string();
+    assert_eq!(call(router.addresses().data, post("/generate", &prompt)).await.status.as_u16(), 200);
+    holds(&router, &worker.url(), &tokens, 32).await;
+    let index = || router.proxy().backends().prefix_index().expect("it runs");
+    let before = std::sync::Arc::as_ptr(&index());
+    for inputs in [&[Input::PrefixMatch, Input::Random][..], &[Input::PrefixMatch]] {
+        swap_in(&factory, inputs).await;
+        assert_eq!(call(router.addresses().data, post("/generate", "{}")).await.status.as_u16(), 200);
+        assert_eq!(held(&router, &worker.url(), &tokens), 32);
+        assert_eq!(std::sync::Arc::as_ptr(&index()), before, "it is the same index");
+    }
+}
+
+#[tokio::test]
+async fn canary_that_wants_the_index_has_it_and_takes_it_along() {
+    let worker = Upstream::saying("{}").await;
+    let config = router::config(vec![named(worker.entry())]);
+    let (router, factory) = start_with(config, &[Input::Random]).await;
+    let index = || router.proxy().backends().prefix_index();
+    assert!(index().is_none(), "nobody wants it");
+    let fields = format!(r#"{}(data (i32.const 16) "\00")"#, manifest(&[Input::PrefixMatch]));
+    let rollout = Rollout::Canary(CanaryOptions { percent: 1.0, ..CanaryOptions::default() });
+    let canary = Load::bytes(plugins::config("mine"), guest_with(&fields, &answer(16, 1)));
+    factory
+        .load(canary.with(PluginOptions { rollout, ..plugins::without_probation() }))
+        .await
+        .expect("it loads");
+    until(async || index().is_some()).await;
+    factory.roll_back_wasm_plugin("mine").await.expect("there is a canary");
+    until(async || index().is_none()).await;
 }

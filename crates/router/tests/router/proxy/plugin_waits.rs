@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sgl_router::config::CheckedConfig;
 use sgl_router::{Metrics, RunningRouter};
-use sgl_testkit::client::{TestClient, Whole, call, get, post};
+use sgl_testkit::client::{TestClient, Whole, call, get, piece, post};
 use sgl_testkit::modules::fixture;
 use sgl_testkit::router;
 use sgl_testkit::small_guests::guest_choosing;
-use sgl_testkit::upstream::{Upstream, stream};
+use sgl_testkit::upstream::{Script, Upstream, stream, whole};
 use sgl_testkit::waits::{soon, until};
 use sglang_router_rs::config::{FailurePolicy, PluginOptions, WasmPolicyConfig};
 use sglang_router_rs::core::WorkerRole;
@@ -74,8 +75,19 @@ impl Stage {
 }
 
 async fn load(factory: &PolicyFactory, wasm: Vec<u8>, options: PluginOptions, deadline_ms: u64) {
-    let config =
-        HashMap::from([("most".to_owned(), json!(1)), ("deadline_ms".to_owned(), json!(deadline_ms))]);
+    load_with(factory, wasm, options, deadline_ms, &[]).await;
+}
+
+async fn load_with(
+    factory: &PolicyFactory,
+    wasm: Vec<u8>,
+    options: PluginOptions,
+    deadline_ms: u64,
+    more: &[(&str, Value)],
+) {
+    let settings = [("most", json!(1)), ("deadline_ms", json!(deadline_ms))];
+    let config: HashMap<_, _> =
+        settings.iter().chain(more).map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let config = WasmPolicyConfig {
         // A slow machine must fail no test.
         max_execution_time_ms: 30_000,
@@ -135,22 +147,78 @@ async fn held_requests_are_served_in_the_order_of_their_keys_and_ties_by_arrival
     assert!(stats.waits >= 4 && stats.fallbacks == 0, "{stats:?}");
 }
 
+/// A worker whose first answer is this one; all later ones are whole.
+async fn first_streams(response: Response<Script>) -> Upstream {
+    let slot = Mutex::new(Some(response));
+    Upstream::start(move |_| {
+        let response = slot.lock().take().unwrap_or_else(|| whole(200, "{}"));
+        async { response }
+    })
+    .await
+}
+
+/// A router that asks nobody again because time goes by: only what tells of a change does that.
+async fn told_of_changes_only(worker: &Upstream, until_first_token: bool) -> Stage {
+    let stage = Stage::with(&[worker], PluginOptions::default(), 60_000, |config| {
+        config.proxy.queue.stir_interval = Duration::from_secs(3600);
+    })
+    .await;
+    if until_first_token {
+        let more = [("until_first_token", json!(1))];
+        load_with(&stage.factory, fixture("hold_back"), PluginOptions::default(), 60_000, &more).await;
+    }
+    stage
+}
+
 #[tokio::test]
-async fn first_token_lets_the_next_be_asked_and_so_does_the_end() {
-    // It is busy until the end, so that only that lets the other go on.
+async fn first_token_lets_those_who_wait_be_asked() {
     let (response, pieces, _) = stream();
-    let worker = Upstream::once(response).await;
-    let other = Upstream::saying("{}").await;
-    let stage = Stage::start(&[&worker]).await;
+    let worker = first_streams(response).await;
+    let stage = told_of_changes_only(&worker, true).await;
+    let first = send(stage.data(), keyed(0, 0.0));
+    worker.arrived(1).await;
+    let held = send(stage.data(), keyed(1, 0.0));
+    stage.waiting(1).await;
+    pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
+    is_served(held).await;
+    assert_eq!(bodies(&worker), ["0", "1"]);
+    assert!(!first.is_finished(), "the first goes on");
+    drop(pieces);
+    is_served(first).await;
+}
+
+#[tokio::test]
+async fn end_of_a_request_lets_those_who_wait_be_asked() {
+    let (response, pieces, _) = stream();
+    let worker = first_streams(response).await;
+    let stage = told_of_changes_only(&worker, false).await;
     let mut client = TestClient::connect(stage.data()).await;
     pieces.send(Bytes::from_static(b"data: 1\n\n")).await.unwrap();
-    let streaming = client.send(keyed(0, 0.0)).await.unwrap();
+    let mut first = client.send(keyed(0, 0.0)).await.unwrap().into_body();
+    // Its first token came, which is one change less that could be told of later.
+    assert!(piece(&mut first).await.is_some());
+    let held = send(stage.data(), keyed(1, 0.0));
+    stage.waiting(1).await;
+    drop(pieces);
+    is_served(held).await;
+    assert_eq!(bodies(&worker), ["0", "1"]);
+}
+
+#[tokio::test]
+async fn worker_that_comes_lets_those_who_wait_be_asked() {
+    let (response, pieces, _) = stream();
+    let worker = first_streams(response).await;
+    let other = Upstream::saying("{}").await;
+    let stage = told_of_changes_only(&worker, false).await;
+    let first = send(stage.data(), keyed(0, 0.0));
+    worker.arrived(1).await;
     let held = send(stage.data(), keyed(1, 0.0));
     stage.waiting(1).await;
     stage.router.proxy().backends().add(&other.entry()).unwrap();
     is_served(held).await;
-    assert_eq!(bodies(&other), ["1"], "a worker that came");
-    drop(streaming);
+    assert_eq!(bodies(&other), ["1"]);
+    drop(pieces);
+    is_served(first).await;
 }
 
 #[tokio::test]
