@@ -98,8 +98,11 @@ impl ClusterSettings {
             return Err(SettingsError::Missing);
         }
         let mut value: Value = serde_json::from_str(json)?;
-        make_whole(&mut value);
         if let Value::Object(fields) = &mut value {
+            for (key, value) in fields.iter_mut() {
+                // All others are no fractions, and a path may look like one.
+                make_numbers(value, matches!(key.as_str(), "config" | "options"));
+            }
             add_wait(fields);
         }
         let settings: Self = serde_path_to_error::deserialize(value)?;
@@ -117,23 +120,45 @@ fn add_wait(fields: &mut Map<String, Value>) {
     }
 }
 
-/// Every number of a `Struct` is a double, and is written like one from a million upwards.
-fn make_whole(value: &mut Value) {
-    /// Above this, doubles are too coarse to be a count.
-    const LARGEST: f64 = 9_007_199_254_740_992.0;
+/// Every number of a `Struct` is a double, and is written like one from a million upwards. One with a point or an
+/// exponent is a text by then where the configuration is YAML, and is a number again with `has_fractions`.
+fn make_numbers(value: &mut Value, has_fractions: bool) {
     match value {
-        Value::Array(values) => values.iter_mut().for_each(make_whole),
-        Value::Object(fields) => fields.values_mut().for_each(make_whole),
-        Value::Number(number) => {
-            let whole = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < LARGEST);
-            if let (true, Some(whole)) = (number.is_f64(), whole) {
-                #[expect(clippy::cast_possible_truncation, reason = "it is whole and within bounds")]
-                let exact = whole as i64;
-                *number = Number::from(exact);
+        Value::Array(values) => values.iter_mut().for_each(|value| make_numbers(value, has_fractions)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| make_numbers(value, has_fractions)),
+        Value::Number(number) => make_whole(number),
+        Value::String(text) if has_fractions => {
+            if let Some(mut number) = fraction_in(text) {
+                make_whole(&mut number);
+                *value = Value::Number(number);
             }
         }
         Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
+}
+
+fn make_whole(number: &mut Number) {
+    /// Above this, doubles are too coarse to be a count.
+    const LARGEST: f64 = 9_007_199_254_740_992.0;
+    let whole = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < LARGEST);
+    if let (true, Some(whole)) = (number.is_f64(), whole) {
+        #[expect(clippy::cast_possible_truncation, reason = "it is whole and within bounds")]
+        let exact = whole as i64;
+        *number = Number::from(exact);
+    }
+}
+
+/// The number that a text is, if it has a point or an exponent and nothing that no number has.
+fn fraction_in(text: &str) -> Option<Number> {
+    /// Longer than doubles are written; digests are longer.
+    const LONGEST: usize = 24;
+    let is_plain =
+        text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    let is_fraction = text.bytes().any(|byte| b".eE".contains(&byte));
+    if !(is_plain && is_fraction) {
+        return None;
+    }
+    Number::from_f64(text.parse().ok()?)
 }
 
 #[cfg(test)]
@@ -157,6 +182,19 @@ mod tests {
         assert_eq!(settings.options.recycle_after_calls, 10_000_000);
         assert_eq!(settings.config["half"], 0.5);
         assert_eq!(settings.config["two"], 2);
+    }
+
+    #[test]
+    fn fraction_that_yaml_made_a_text_is_a_number_again() {
+        assert_eq!(ClusterSettings::read(r#"{"module":"1.5"}"#).unwrap().module, "1.5");
+        let settings = r#"{"module":"a","options":{"rollout":{"mode":"canary","percent":"12.5"}},
+            "config":{"half":"0.5","many":"1e7","name":"1.2.3","version":"v1.0","dash":"-"}}"#;
+        let settings = ClusterSettings::read(settings).unwrap();
+        assert_eq!(settings.config["half"], 0.5);
+        assert_eq!(settings.config["many"], 10_000_000);
+        assert_eq!(settings.config["name"], "1.2.3");
+        assert_eq!(settings.config["version"], "v1.0");
+        assert_eq!(settings.config["dash"], "-");
     }
 
     #[test]

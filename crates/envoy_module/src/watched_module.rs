@@ -28,11 +28,13 @@ pub(crate) struct WatchedModule {
     named: String,
     stamp: Option<Stamp>,
     digest: Option<[u8; 32]>,
+    /// That the file is away was told.
+    is_told_away: bool,
 }
 
 impl WatchedModule {
     pub(crate) fn new(named: impl Into<String>) -> Self {
-        Self { named: named.into(), stamp: None, digest: None }
+        Self { named: named.into(), stamp: None, digest: None, is_told_away: false }
     }
 
     /// The path or the reference.
@@ -58,9 +60,8 @@ impl WatchedModule {
         if self.stamp.is_some() && self.stamp == stamp {
             return Ok(None);
         }
-        let was_there = self.stamp.is_some() || self.digest.is_none();
         self.stamp = stamp;
-        if stamp.is_none() && !was_there {
+        if std::mem::replace(&mut self.is_told_away, stamp.is_none()) && stamp.is_none() {
             return Ok(None);
         }
         let module = read_module(&path)?;
@@ -145,5 +146,13 @@ mod tests {
             watched.forget();
             assert_eq!(watched.read_if_new().unwrap(), Some(reference));
         }
+        // A file that goes after its reference could not be had is told of once.
+        let mut watched = WatchedModule::new(path.to_str().unwrap());
+        watched.read_if_new().unwrap();
+        watched.forget();
+        std::fs::remove_file(&path).unwrap();
+        assert!(watched.read_if_new().is_err());
+        watched.forget();
+        assert_eq!(watched.read_if_new().unwrap(), None);
     }
 }

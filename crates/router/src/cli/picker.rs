@@ -13,6 +13,7 @@ use crate::config::checked::{CheckedConfig, PickerSettings};
 use crate::picker::EnvoyConfig;
 use sgl_upstream::WorkerUrl;
 use sglang_router_rs::config::{Fault, Faults};
+use sglang_router_rs::core::WorkerRole;
 
 /// Where pickers listen, by the manifests of the Gateway API Inference Extension's users.
 const DEFAULT_PORT: u16 = 9002;
@@ -74,7 +75,24 @@ fn print(args: &PickerArgs, config: &CheckedConfig, workers: Vec<SocketAddr>) ->
             Fault::value("workers", "none", "those that Envoy is to know: --worker-urls http://IP:PORT …");
         return Err(Faults(vec![found]).into());
     }
+    let mut faults = Vec::new();
+    for (place, worker) in
+        config.workers.iter().enumerate().filter(|(_, worker)| worker.url.starts_with("https:"))
+    {
+        faults.push(Fault::value(
+            format!("workers[{place}].url"),
+            &worker.url,
+            "http://IP:PORT: the configuration that is printed speaks plain HTTP to workers; print it for those, and \
+             give its cluster `workers` a transport_socket with an UpstreamTlsContext",
+        ));
+    }
     let mut picker = config.data_address;
+    if picker.port() == 0 {
+        faults.push(Fault::value("server.port", 0, "a port that Envoy can be told: --port"));
+    }
+    if !faults.is_empty() {
+        return Err(Faults(faults).into());
+    }
     if picker.ip().is_unspecified() {
         // It listens everywhere, so here too.
         picker.set_ip(if picker.is_ipv4() {
@@ -105,6 +123,12 @@ fn worker_addresses(config: &CheckedConfig) -> Result<Vec<SocketAddr>, Faults> {
                 "http://IP:PORT: Envoy is told addresses, and compares them as text",
             ),
         }
+    }
+    // Those of a source are not known yet.
+    if !config.workers.is_empty() && config.workers.iter().all(|worker| worker.role != WorkerRole::Regular) {
+        let allowed =
+            "a regular worker at least (--worker-urls): pairs of prefill and decode workers are not picked";
+        faults.push(Fault::value("workers", "only halves of pairs", allowed));
     }
     if config.tls.data.is_some() {
         let allowed =

@@ -1,6 +1,5 @@
 //! One request and its answer, as one stream of Envoy's tells them.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,13 +12,15 @@ use envoy_types::pb::envoy::service::ext_proc::v3::{
 };
 use http::request;
 
+use crate::picker::body_back::BodyBack;
 use crate::picker::body_mode::{BodyMode, Reaction, RequestPart, RequestPhase};
 use crate::picker::messages;
 use crate::picker::messages::Direction;
+use crate::picker::owed_answers::OwedAnswers;
 use crate::picker::picks;
 use crate::picker::request_head::{allowed, answer_head, request_head, served};
 use crate::picker::stream_counts::{OpenStream, StreamEnd};
-use crate::proxy::carried::{CarriedPlacer, CarriedRequest, PlaceOrder};
+use crate::proxy::carried::{CarriedPlacer, CarriedRequest, HeldBody, PlaceOrder};
 
 /// Bytes of a body that are held back for the policy, at most: far above what is read of a prompt.
 const MAX_HELD_BYTES: usize = 16 << 20;
@@ -38,16 +39,19 @@ pub(crate) struct HttpExchange {
     allowed: Option<Vec<String>>,
     /// What is held back of the body.
     held: Vec<u8>,
+    /// The room that it takes.
+    room: HeldBody,
     /// Dropped with the exchange: until then the request is in flight.
     carried: Option<Box<CarriedRequest>>,
     answer_is_through: bool,
-    answers: VecDeque<ProcessingResponse>,
+    answers: OwedAnswers,
 }
 
 impl HttpExchange {
     /// Nothing came yet.
     pub(crate) fn new(placer: Arc<CarriedPlacer>, stream: OpenStream) -> Self {
         Self {
+            room: placer.proxy().pressure().body(),
             placer,
             stream,
             answer_mode: BodyMode::default(),
@@ -59,13 +63,13 @@ impl HttpExchange {
             held: Vec::new(),
             carried: None,
             answer_is_through: false,
-            answers: VecDeque::new(),
+            answers: OwedAnswers::default(),
         }
     }
 
     /// The next answer that is owed.
     pub(crate) fn next_answer(&mut self) -> Option<ProcessingResponse> {
-        self.answers.pop_front()
+        self.answers.pop()
     }
 
     /// True while a body is held back.
@@ -120,21 +124,25 @@ impl HttpExchange {
         let is_last = part == RequestPart::Body { is_last: true };
         match reaction {
             Reaction::Pick => self.pick(part, bytes).await,
-            Reaction::Pass => self.answers.push_back(passed(part)),
+            Reaction::Pass => self.answers.push(passed(part)),
             Reaction::Hold => {
                 self.held.extend_from_slice(&bytes);
-                if self.held.len() > MAX_HELD_BYTES {
+                // Without room the policy sees what is there by now; the request goes on all the same.
+                let has_room = self.room.grow(bytes.len() as u64).is_ok();
+                if !has_room || self.held.len() > MAX_HELD_BYTES {
                     self.release().await;
                 }
             }
             Reaction::Release => {
                 self.held.extend_from_slice(&bytes);
+                // What came is in memory, whatever is said: it goes back from here.
+                let _ = self.room.grow(bytes.len() as u64);
                 self.give_back(is_last, is_last || part == RequestPart::Trailers).await;
                 if part == RequestPart::Trailers {
-                    self.answers.push_back(messages::trailers(Direction::Request));
+                    self.answers.push(messages::trailers(Direction::Request));
                 }
             }
-            Reaction::Echo => self.answers.extend(messages::echo(Direction::Request, bytes, is_last)),
+            Reaction::Echo => self.echo(Direction::Request, bytes, is_last),
             Reaction::Ignore => {}
         }
     }
@@ -146,41 +154,46 @@ impl HttpExchange {
     }
 
     async fn give_back(&mut self, is_last: bool, is_whole: bool) {
-        let held = std::mem::take(&mut self.held);
-        let body = Bytes::from(held);
+        let body = Bytes::from(std::mem::take(&mut self.held));
+        let room = std::mem::replace(&mut self.room, self.placer.proxy().pressure().body());
         if !self.place(body.clone(), !is_whole).await {
             return;
         }
-        self.answers.extend(self.carried.as_deref().map(messages::picked_head));
-        if is_last || !body.is_empty() {
-            // Nobody else has it by now, so that nothing is copied.
-            self.answers.extend(messages::echo(Direction::Request, body.into(), is_last));
+        if let Some(carried) = self.carried.as_deref() {
+            self.answers.push(messages::picked_head(carried));
         }
+        if is_last || !body.is_empty() {
+            self.answers.push_body(BodyBack::new(Direction::Request, body, is_last, Some(room)));
+        }
+    }
+
+    /// What came goes back as it is.
+    fn echo(&mut self, direction: Direction, bytes: Vec<u8>, is_last: bool) {
+        self.answers.push_body(BodyBack::new(direction, bytes.into(), is_last, None));
     }
 
     async fn pick(&mut self, part: RequestPart, bytes: Vec<u8>) {
         let is_cut = part == RequestPart::Body { is_last: false };
-        if !self.place(bytes.into(), is_cut).await {
-            return;
-        }
-        let told = match part {
-            RequestPart::Head { .. } => messages::picked_head,
-            RequestPart::Body { .. } | RequestPart::Trailers => messages::picked_body,
-        };
-        self.answers.extend(self.carried.as_deref().map(told));
+        // Without room for it the policy sees none of the body; the request goes on all the same.
+        let has_room = self.room.grow(bytes.len() as u64).is_ok();
+        let body = if has_room { bytes.into() } else { Bytes::new() };
+        let is_picked = self.place(body, is_cut || !has_room).await;
+        self.room.give_back();
+        let Some(carried) = self.carried.as_deref().filter(|_| is_picked) else { return };
+        self.answers.push(match part {
+            RequestPart::Head { .. } => messages::picked_head(carried),
+            RequestPart::Body { .. } | RequestPart::Trailers => messages::picked_body(carried),
+        });
     }
 
-    /// Picks a worker. False if the request is refused, which is told then.
+    /// Picks a worker, with room taken for the body by now. False if the request is refused, which is told then.
     async fn place(&mut self, body: Bytes, is_cut: bool) -> bool {
         let Some(head) = self.head.take() else { return false };
-        let mut held = self.placer.proxy().pressure().body();
-        // Without room for it the policy sees none of the body; the request goes on all the same.
-        let has_room = held.grow(body.len() as u64).is_ok();
         let order = PlaceOrder {
             head,
-            body: if has_room { body } else { Bytes::new() },
-            held,
-            is_cut: is_cut || !has_room,
+            body,
+            held: self.placer.proxy().pressure().body(),
+            is_cut,
             started: self.started,
             allowed: self.allowed.as_deref(),
         };
@@ -192,7 +205,7 @@ impl HttpExchange {
             }
             Err(refusal) => {
                 let told = Told::ImmediateResponse(picks::refusal(refusal));
-                self.answers.push_back(messages::message(told));
+                self.answers.push(messages::message(told));
                 false
             }
         }
@@ -208,22 +221,22 @@ impl HttpExchange {
         if told.end_of_stream {
             self.answer_seen(true);
         }
-        self.answers.push_back(messages::head(Direction::Response, added.as_ref().and_then(picks::headers)));
+        self.answers.push(messages::head(Direction::Response, added.as_ref().and_then(picks::headers)));
     }
 
     fn answer_body(&mut self, told: HttpBody) {
         let is_last = told.end_of_stream || told.end_of_stream_without_message;
         if self.answer_mode != BodyMode::FullDuplex {
-            self.answers.push_back(messages::body(Direction::Response, None));
+            self.answers.push(messages::body(Direction::Response, None));
         } else if !self.answer_is_through {
-            self.answers.extend(messages::echo(Direction::Response, told.body, is_last));
+            self.echo(Direction::Response, told.body, is_last);
         }
         self.answer_seen(is_last);
     }
 
     fn answer_trailers(&mut self) {
         self.answer_seen(true);
-        self.answers.push_back(messages::trailers(Direction::Response));
+        self.answers.push(messages::trailers(Direction::Response));
     }
 
     /// A part of the answer was seen, perhaps the last one.

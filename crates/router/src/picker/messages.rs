@@ -10,9 +10,6 @@ use envoy_types::pb::envoy::service::ext_proc::v3::{
 use crate::picker::picks::{pick_in_headers, pick_in_metadata};
 use crate::proxy::carried::CarriedRequest;
 
-/// Bytes of a piece of a body that goes back, at most: what the protocol advises.
-const MAX_PIECE_BYTES: usize = 62 << 10;
-
 /// Which way a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -73,62 +70,10 @@ pub(crate) fn trailers(direction: Direction) -> ProcessingResponse {
     })
 }
 
-/// A body, or a part of one, that goes back in pieces; `is_last` if it ends with them.
-pub(crate) fn echo(
-    direction: Direction,
-    bytes: Vec<u8>,
-    is_last: bool,
-) -> impl Iterator<Item = ProcessingResponse> {
-    let count = bytes.len().div_ceil(MAX_PIECE_BYTES).max(1);
-    let mut rest = bytes;
-    (0..count).map(move |place| {
-        let is_end = place + 1 == count;
-        let piece = if is_end {
-            std::mem::take(&mut rest)
-        } else {
-            let later = rest.split_off(MAX_PIECE_BYTES);
-            std::mem::replace(&mut rest, later)
-        };
-        piece_back(direction, piece, is_last && is_end)
-    })
-}
-
-fn piece_back(direction: Direction, bytes: Vec<u8>, is_last: bool) -> ProcessingResponse {
+/// A piece of a body that goes back; `is_last` if the body ends with it.
+pub(crate) fn piece_back(direction: Direction, bytes: Vec<u8>, is_last: bool) -> ProcessingResponse {
     let streamed =
         StreamedBodyResponse { body: bytes, end_of_stream: is_last, ..StreamedBodyResponse::default() };
     let mutation = BodyMutation { mutation: Some(Mutation::StreamedResponse(streamed)) };
     body(direction, Some(CommonResponse { body_mutation: Some(mutation), ..CommonResponse::default() }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pieces(bytes: Vec<u8>, is_last: bool) -> Vec<(Vec<u8>, bool)> {
-        let piece = |message: ProcessingResponse| match message.response {
-            Some(Told::RequestBody(BodyResponse {
-                response: Some(CommonResponse { body_mutation, .. }),
-            })) => match body_mutation.unwrap().mutation.unwrap() {
-                Mutation::StreamedResponse(piece) => (piece.body, piece.end_of_stream),
-                _ => (Vec::new(), false),
-            },
-            _ => (Vec::new(), false),
-        };
-        echo(Direction::Request, bytes, is_last).map(piece).collect()
-    }
-
-    #[test]
-    fn body_goes_back_whole_in_pieces_of_which_only_the_last_ends_it() {
-        for length in [0, 1, MAX_PIECE_BYTES, MAX_PIECE_BYTES + 1, 5_000_000] {
-            let bytes: Vec<u8> = (0..=250).cycle().take(length).collect();
-            for is_last in [false, true] {
-                let back = pieces(bytes.clone(), is_last);
-                assert!(back.iter().all(|(piece, _)| piece.len() <= MAX_PIECE_BYTES));
-                assert_eq!(back.iter().flat_map(|(piece, _)| piece.clone()).collect::<Vec<_>>(), bytes);
-                let ends = back.iter().map(|(_, is_end)| *is_end);
-                let expected = (0..back.len()).map(|place| is_last && place + 1 == back.len());
-                assert!(ends.eq(expected), "{length}");
-            }
-        }
-    }
 }

@@ -22,6 +22,8 @@ mod stream_counts;
 mod request_head;
 mod picks;
 mod messages;
+mod body_back;
+mod owed_answers;
 mod http_exchange;
 mod process_stream;
 mod grpc_routes;

@@ -21,6 +21,10 @@ use crate::proxy::DataPlane;
 use crate::proxy::carried::CarriedPlacer;
 use sglang_router_rs::policies::PolicyHandle;
 
+/// The least that a message may carry of a body, however small those of clients are to be: what is beyond it ends
+/// the stream with an error, and Envoy sends as much as its buffers hold, 2 MiB by default and 6 MiB with large ones.
+const LEAST_MESSAGE_BYTES: u64 = 16 << 20;
+
 /// What a message has beside a body.
 const MESSAGE_ROOM_BYTES: u64 = 1 << 20;
 
@@ -86,7 +90,8 @@ impl PickerServer {
     pub(crate) async fn serve(self, stop: CancellationToken) {
         let Self { listener, proxy, service } = self;
         let (reporter, health) = tonic_health::server::health_reporter();
-        let largest = proxy.settings().max_payload_bytes.saturating_add(MESSAGE_ROOM_BYTES);
+        let largest =
+            proxy.settings().max_payload_bytes.max(LEAST_MESSAGE_BYTES).saturating_add(MESSAGE_ROOM_BYTES);
         let largest = usize::try_from(largest).unwrap_or(usize::MAX);
         let picks = ExternalProcessorServer::new(service).max_decoding_message_size(largest);
         let closed = CancellationToken::new();

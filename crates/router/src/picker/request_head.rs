@@ -1,6 +1,7 @@
 //! Heads of requests and answers as Envoy tells them, and what its metadata say.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::{HeaderMap as ToldHeaders, Metadata};
@@ -47,19 +48,25 @@ fn add(headers: &mut HeaderMap, name: &str, value: Bytes) {
     if let (Ok(name), Ok(value)) =
         (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_maybe_shared(value))
     {
-        headers.append(name, value);
+        // There is a limit of names, far above what Envoy lets in: those behind it are left out.
+        let _ = headers.try_append(name, value);
     }
 }
 
-/// The addresses of the only workers that may be picked; `None` = all.
+/// The addresses of the only workers that may be picked; `None` = all. A hint of another form than a list or a
+/// text allows nobody: to pick anybody might be to pick one outside of it.
 pub(crate) fn allowed(metadata: Option<&Metadata>) -> Option<Vec<String>> {
-    let value = value(metadata, SUBSET_HINT, SUBSET)?;
-    let texts: Vec<&str> = match value.kind.as_ref()? {
-        Kind::ListValue(list) => list.values.iter().filter_map(text).collect(),
-        Kind::StringValue(text) => text.split(',').collect(),
-        _ => return None,
+    let texts: Vec<&str> = match &value(metadata, SUBSET_HINT, SUBSET)?.kind {
+        Some(Kind::ListValue(list)) => list.values.iter().filter_map(text).collect(),
+        Some(Kind::StringValue(text)) => text.split(',').collect(),
+        _ => Vec::new(),
     };
-    Some(texts.into_iter().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect())
+    Some(texts.into_iter().map(str::trim).filter(|text| !text.is_empty()).map(one_form).collect())
+}
+
+/// An address in the form in which workers have theirs: one of IPv6 can be written in several.
+fn one_form(address: &str) -> String {
+    address.parse().map_or_else(|_| address.to_owned(), |address: SocketAddr| address.to_string())
 }
 
 /// The address of the worker that has served the request.
@@ -133,6 +140,14 @@ mod tests {
     }
 
     #[test]
+    fn head_with_more_names_than_a_map_can_hold_is_cut() {
+        let names: Vec<String> = (0..40_000).map(|number| format!("x-{number}")).collect();
+        let pairs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
+        let head = request_head(headers(&pairs));
+        assert!(head.headers.len() > 20_000 && head.headers.contains_key("x-0"), "{}", head.headers.len());
+    }
+
+    #[test]
     fn hint_is_a_list_or_a_text_and_an_empty_one_allows_nobody() {
         let list =
             |texts: &[&str]| Kind::ListValue(ListValue { values: texts.iter().map(|t| string(t)).collect() });
@@ -142,7 +157,11 @@ mod tests {
             some(&["10.0.0.1:80", "10.0.0.2:80"])
         );
         assert_eq!(allowed(Some(&hint(Kind::StringValue("a:1, b:2".to_owned())))), some(&["a:1", "b:2"]));
+        assert_eq!(allowed(Some(&hint(list(&["[0:0::1]:80"])))), some(&["[::1]:80"]));
         assert_eq!(allowed(Some(&hint(list(&[])))), some(&[]));
+        for odd in [Kind::NullValue(0), Kind::NumberValue(80.0), Kind::BoolValue(true)] {
+            assert_eq!(allowed(Some(&hint(odd))), some(&[]), "what cannot be understood allows nobody");
+        }
         assert_eq!(allowed(Some(&Metadata::default())), None);
         assert_eq!(allowed(None), None);
     }

@@ -38,11 +38,16 @@ pub enum Shortage {
     /// Of those that are not draining, none is known to be healthy, and some were not checked yet.
     #[error("no worker that qualifies is healthy: its first health check is not over yet")]
     NoneChecked,
+    /// Whoever carries the request allows some workers only, and none of these has what it needs.
+    #[error(
+        "none of the workers that the gateway's subset allows has the role and the model that are needed"
+    )]
+    NoneInSubset,
 }
 
 impl Shortage {
     /// All of them, at the places of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoneConfigured,
         Self::NoneQualifies,
         Self::AllDraining,
@@ -52,6 +57,7 @@ impl Shortage {
         Self::PolicyInsists,
         Self::ModelsUnknown,
         Self::NoneChecked,
+        Self::NoneInSubset,
     ];
 
     /// Why a request of this shape that only `eligible` workers may serve, all if `None`, was placed at
@@ -136,6 +142,7 @@ impl Shortage {
             Self::PolicyInsists => "policy_insists",
             Self::ModelsUnknown => "models_unknown",
             Self::NoneChecked => "none_checked",
+            Self::NoneInSubset => "none_in_subset",
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::metrics::{Metrics, catalogue};
 
@@ -11,7 +14,11 @@ pub(crate) struct CarriedCounts {
     late: AtomicU64,
     cut: AtomicU64,
     moved: AtomicU64,
+    told: Mutex<Option<Instant>>,
 }
+
+/// The log says at most once in so long that requests are moved.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 impl CarriedCounts {
     /// The policy was too late.
@@ -25,9 +32,22 @@ impl CarriedCounts {
         self.cut.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Another worker served a request.
-    pub(crate) fn moved(&self) {
-        self.moved.fetch_add(1, Ordering::Relaxed);
+    /// Another worker served a request than the one picked.
+    pub(crate) fn moved(&self, picked: &str, served: &str) {
+        let moved = self.moved.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = Instant::now();
+        let mut told = self.told.lock();
+        if told.is_some_and(|told| now.duration_since(told) < TELL_INTERVAL) {
+            return;
+        }
+        *told = Some(now);
+        tracing::warn!(
+            picked,
+            served,
+            moved,
+            "another worker served a request than the one picked: by a retry, or because Envoy's cluster does not \
+             have the picked one; its endpoints must be the picker's workers"
+        );
     }
 
     /// Has everything shown by `metrics`.

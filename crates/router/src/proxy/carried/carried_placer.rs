@@ -26,6 +26,7 @@ use crate::proxy::request_course::RequestCourse;
 use crate::proxy::request_view::RequestView;
 use crate::proxy::route::Route;
 use crate::proxy::shape::Shape;
+use crate::proxy::shortage::Shortage;
 use crate::proxy::single::Single;
 use crate::proxy::snapshot::Snapshot;
 use crate::records::Draft;
@@ -320,7 +321,11 @@ fn candidates(
             && home.as_ref().or(of_model).is_none_or(|set| set.contains(*index))
             && named.as_ref().is_none_or(|set| set.contains(*index))
     };
-    Ok(Some((0..course.snapshot.targets().len()).filter(may).collect()))
+    let found: WorkerSet = (0..course.snapshot.targets().len()).filter(may).collect();
+    if allowed.is_some() && found.is_empty() {
+        return Err(ProxyError::NoWorker(Shortage::NoneInSubset));
+    }
+    Ok(Some(found))
 }
 
 /// The endpoint of a path. What the router would answer itself goes to a worker here.

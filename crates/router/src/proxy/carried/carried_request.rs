@@ -100,7 +100,7 @@ impl CarriedRequest {
         if targets().any(|target| Arc::ptr_eq(target.entrance(), own)) {
             return;
         }
-        self.counts.moved();
+        self.counts.moved(&self.destination, address);
         match targets().next() {
             Some(target) => self.placement.move_to(target),
             None => tracing::debug!(address, "Envoy had a request served by a worker that is not known"),

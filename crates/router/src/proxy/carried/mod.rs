@@ -16,3 +16,4 @@ mod carried_placer;
 
 pub(crate) use crate::proxy::carried::carried_placer::{CarriedPlacer, PlaceOrder};
 pub(crate) use crate::proxy::carried::carried_request::CarriedRequest;
+pub(crate) use crate::proxy::pressure::HeldBody;

@@ -10,3 +10,4 @@ mod failures;
 mod kills;
 mod swaps;
 mod health;
+mod held_bodies;

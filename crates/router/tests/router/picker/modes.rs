@@ -45,7 +45,7 @@ async fn worker(name: &'static str, pieces: &Pieces) -> Upstream {
     .await
 }
 
-fn serving(worker: &Upstream, model: &str) -> WorkerEntry {
+pub(crate) fn serving(worker: &Upstream, model: &str) -> WorkerEntry {
     WorkerEntry { model: Some(model.to_owned()), ..worker.entry() }
 }
 

@@ -41,6 +41,7 @@ async fn only_those_are_picked_whom_the_subset_names() {
         (StatusCode::SERVICE_UNAVAILABLE, "no_worker_available")
     );
     assert_eq!(answer.headers["retry-after"], "1");
+    assert_eq!(answer.json()["error"]["reason"], "none_in_subset");
 }
 
 #[tokio::test]

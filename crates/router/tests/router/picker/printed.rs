@@ -41,3 +41,26 @@ async fn worker_with_a_name_is_refused_and_so_is_a_configuration_without_workers
     let said = stderr(&none);
     assert!(!none.status.success() && none.stdout.is_empty() && said.contains("--worker-urls"), "{said}");
 }
+
+#[tokio::test]
+async fn configuration_that_could_not_work_is_not_printed() {
+    let print = ["picker", "--print-envoy-config", "--worker-urls"];
+    for (more, told) in [
+        (&["https://10.0.0.7:30000"][..], &["workers[0].url", "transport_socket"][..]),
+        (&["http://10.0.0.7:30000", "--port", "0"], &["server.port", "--port"]),
+    ] {
+        let refused = output(command(&[&print[..], more].concat())).await;
+        let said = stderr(&refused);
+        assert!(!refused.status.success() && refused.stdout.is_empty(), "{said}");
+        assert!(told.iter().all(|part| said.contains(part)), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn picker_with_halves_of_pairs_only_does_not_start() {
+    let halves =
+        ["--pd-disaggregation", "--prefill", "http://10.0.0.7:30000", "--decode", "http://10.0.0.8:30000"];
+    let refused = output(command(&[&["picker", "--port", "0"], &halves[..]].concat())).await;
+    let said = stderr(&refused);
+    assert!(!refused.status.success() && said.contains("only halves of pairs"), "{said}");
+}
