@@ -38,6 +38,7 @@ pub use crate::policies::wasm::detail::{
 };
 pub use crate::policies::wasm::load::error::{ModuleFault, PluginError};
 pub use crate::policies::wasm::load::load_request::Load;
+pub use crate::policies::wasm::load::manifest_section::{read_manifest, with_manifest};
 pub use crate::policies::wasm::load::module_check::{ModuleFacts, check_module, module_faults};
 pub use crate::policies::wasm::load::progress::{LoadStep, Progress, unwatched};
 pub use crate::policies::wasm::load::provenance::{Limits, Provenance, SignatureState, SignedBy};

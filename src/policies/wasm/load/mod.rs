@@ -16,6 +16,7 @@ mod producers;
 mod oversights;
 mod known_exports;
 pub(crate) mod module_check;
+pub(crate) mod manifest_section;
 mod secret_headers;
 pub(crate) mod provenance;
 pub(crate) mod generation;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand};
 
 use crate::cli::admin_args::AdminArgs;
+use crate::cli::plugin::manifest_args::ManifestArgs;
 #[cfg(feature = "tools")]
 use crate::cli::plugin::replay_args::ReplayArgs;
 use crate::cli::plugin::trial_args::{DecisionArgs, TestingArgs, TrialFlags};
@@ -72,6 +73,8 @@ pub enum PluginCommand {
     Run(Box<DecisionArgs>),
     /// Has a module pass cases without a router; each that fails says what is to be done
     Test(Box<TestingArgs>),
+    /// Shows what a module says of itself (its name, inputs, concurrency), or writes that into one; asks no router
+    Manifest(Box<ManifestArgs>),
     /// Writes a module at an OCI registry, with its detached signature if it has one; asks no router
     Publish(PublishArgs),
     /// Reads a module from an OCI registry, with its detached signatures if it has any; asks no router

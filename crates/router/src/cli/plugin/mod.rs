@@ -9,6 +9,7 @@ mod registry;
 #[cfg(feature = "tools")]
 mod replay_args;
 mod trial_args;
+mod manifest_args;
 mod args;
 pub(crate) mod client;
 pub(crate) mod output;
@@ -18,6 +19,7 @@ mod embedded;
 pub(crate) mod signing;
 mod verify;
 mod publish;
+mod manifest;
 mod pull;
 pub(crate) mod push;
 mod watch;

@@ -9,7 +9,8 @@ use crate::cli::plugin::output::print;
 #[cfg(feature = "tools")]
 use crate::cli::plugin::replay;
 use crate::cli::plugin::{
-    check, decide_once, embedded, explain, publish, pull, push, queue, show, signing, testing, verify, watch,
+    check, decide_once, embedded, explain, manifest, publish, pull, push, queue, show, signing, testing,
+    verify, watch,
 };
 use sgl_api::{PluginList, PluginView};
 use sglang_router_rs::config::FailurePolicy;
@@ -58,6 +59,7 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
         PluginCommand::Keygen(keygen) => return signing::keygen(keygen, args.json),
         PluginCommand::Sign(sign) => return signing::sign(sign, args.json),
         PluginCommand::Verify(verify) => return verify::verify(verify, authorities, args.json).await,
+        PluginCommand::Manifest(manifest) => return manifest::manifest(manifest, args.json),
         PluginCommand::Publish(publish) => return publish::publish(publish, authorities, args.json).await,
         PluginCommand::Pull(pull) => return pull::pull(pull, authorities, args.json).await,
         _ => {}
@@ -94,6 +96,7 @@ async fn command(args: &PluginArgs) -> Result<(), CommandError> {
         | PluginCommand::Run(_)
         | PluginCommand::Test(_)
         | PluginCommand::Publish(_)
+        | PluginCommand::Manifest(_)
         | PluginCommand::Pull(_) => Ok(()),
         #[cfg(feature = "tools")]
         PluginCommand::Replay(_) => Ok(()),

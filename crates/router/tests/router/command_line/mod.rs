@@ -5,5 +5,6 @@ mod lines;
 mod environment;
 mod examples;
 mod flags_of_others;
+mod manifests;
 mod printed;
 mod serving;
