@@ -72,8 +72,9 @@ fn compile(wasm: &[u8], threads: usize) -> Result<Vec<u8>, (u8, BoxError)> {
     let fault = u8::try_from(COMPILE_FAULT).unwrap_or(1);
     let engine = wasmtime::Engine::new(&wasm_engine::compile_config()).map_err(|error| (1, error.into()))?;
     // The compiler's own parallelism stays in the pool that starts it.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = pool.map_err(|error| (1, BoxError::from(error)))?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build();
+    // The limit of memory is the only one here that a thread could meet.
+    let pool = pool.map_err(|error| (1, format!("cannot allocate memory for a thread: {error}").into()))?;
     pool.install(|| engine.precompile_module(wasm)).map_err(|error| (fault, format!("{error:#}").into()))
 }
 

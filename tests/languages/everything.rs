@@ -154,7 +154,7 @@ fn every_language_refuses_configurations_in_the_words_of_rust() {
             json!({"on": "é".repeat(100)}),
             json!({"on": 1e300}),
             json!({"on": -0.000_001}),
-            json!({"on": 1234.567_89}),
+            json!({"on": 1_234.567_8}),
             json!({"label": 7}),
             json!({"mode": "fats"}),
             json!({"mode": 3}),
