@@ -49,3 +49,21 @@ minutes() {
 # tests, and are not built twice; only what the router itself needs is built.
 build_router() { cargo build --workspace --all-features --bin sgl-router "$@"; }
 router() { printf '%s/debug/sgl-router' "$CARGO_TARGET_DIR"; }
+
+# Stops unless $router, which the variable SGL_ROUTER names, is a program.
+need_named_router() {
+  { [ -f "$router" ] && [ -x "$router" ]; } || die "SGL_ROUTER is $SGL_ROUTER, which is no program that can be run."
+}
+
+# An optimised router in $router, with the shipped policies in it, so that names are enough: the one that is named
+# there by now, or one that is built.
+need_optimised_router() {
+  if [ -n "$router" ]; then
+    need_named_router
+    return
+  fi
+  need_rust
+  scripts/build_wasm_plugins.sh build >/dev/null
+  cargo build --profile dist -p sgl-router
+  router=$CARGO_TARGET_DIR/dist/sgl-router
+}

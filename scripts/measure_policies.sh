@@ -11,14 +11,7 @@ caller=$PWD router=${SGL_ROUTER:+$(realpath -m "$SGL_ROUTER")}
 . "$(dirname "$0")/lib.sh"
 
 need_python
-if [ -z "$router" ]; then
-  need_rust
-  scripts/build_wasm_plugins.sh build >/dev/null
-  cargo build --profile dist --bin sgl-router
-  router=$CARGO_TARGET_DIR/dist/sgl-router
-elif ! [ -f "$router" ] || ! [ -x "$router" ]; then
-  die "SGL_ROUTER is $SGL_ROUTER, which is no program that can be run."
-fi
+need_optimised_router
 tables=$root/docs/policies/measured_tables.md
 cd "$caller"
 exec python3 -B "$root/scripts/measure_policies.py" --router "$router" --out "$tables" "$@"

@@ -14,14 +14,6 @@ caller=$PWD router=${SGL_ROUTER:+$(realpath -m "$SGL_ROUTER")}
 . "$(dirname "$0")/lib.sh"
 
 need_python
-if [ -z "$router" ]; then
-  need_rust
-  # By name, policies are those that the router has in itself.
-  scripts/build_wasm_plugins.sh build >/dev/null
-  cargo build --profile dist -p sgl-router
-  router=$CARGO_TARGET_DIR/dist/sgl-router
-elif ! [ -f "$router" ] || ! [ -x "$router" ]; then
-  die "SGL_ROUTER is $SGL_ROUTER, which is no program that can be run."
-fi
+need_optimised_router
 cd "$caller"
 exec python3 "$root/scripts/month.py" --router "$router" "$@"

@@ -26,15 +26,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 if [ -z "$help" ]; then
-  if [ -z "$router" ]; then
-    need_rust
-    # By name, policies are those that the router has in itself.
-    scripts/build_wasm_plugins.sh build >/dev/null
-    cargo build --profile dist -p sgl-router
-    router=$CARGO_TARGET_DIR/dist/sgl-router
-  elif ! [ -f "$router" ] || ! [ -x "$router" ]; then
-    die "SGL_ROUTER is $SGL_ROUTER, which is no program that can be run."
-  fi
+  need_optimised_router
   if [ -n "$engines" ]; then
     (cd "$caller" && "$root/tests/engines/setup.sh" "$engines" vllm) ||
       die "vLLM could not be installed from PyPI (see above); check the network, the proxy or the room on the disk."

@@ -15,8 +15,8 @@ dir=${1:+$(realpath -m "$1")} router=${SGL_ROUTER:+$(realpath -m "$SGL_ROUTER")}
 dir=${dir:-$CARGO_TARGET_DIR/engines}
 if [ -z "$router" ]; then
   need_rust
-elif ! [ -f "$router" ] || ! [ -x "$router" ]; then
-  die "SGL_ROUTER is $SGL_ROUTER, which is no program that can be run."
+else
+  need_named_router
 fi
 need_python
 for tool in curl gcc nm; do command -v $tool >/dev/null || die "$tool was not found. Debian: apt-get install curl gcc."; done

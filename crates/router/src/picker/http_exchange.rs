@@ -189,14 +189,8 @@ impl HttpExchange {
     /// Picks a worker, with room taken for the body by now. False if the request is refused, which is told then.
     async fn place(&mut self, body: Bytes, is_cut: bool) -> bool {
         let Some(head) = self.head.take() else { return false };
-        let order = PlaceOrder {
-            head,
-            body,
-            held: self.placer.proxy().pressure().body(),
-            is_cut,
-            started: self.started,
-            allowed: self.allowed.as_deref(),
-        };
+        let order =
+            PlaceOrder { head, body, is_cut, started: self.started, allowed: self.allowed.as_deref() };
         match self.placer.place(order).await {
             Ok(carried) => {
                 self.stream.end = StreamEnd::Picked;

@@ -29,17 +29,18 @@ impl OwedAnswers {
 
     /// The next one, which is owed no longer.
     pub(crate) fn pop(&mut self) -> Option<ProcessingResponse> {
-        loop {
-            match self.0.front_mut()? {
-                OwedAnswer::Body(body) => match body.next() {
-                    Some(piece) => return Some(piece),
-                    None => drop(self.0.pop_front()),
-                },
-                OwedAnswer::Message(_) => match self.0.pop_front()? {
-                    OwedAnswer::Message(message) => return Some(*message),
-                    OwedAnswer::Body(_) => return None,
-                },
+        while let Some(owed) = self.0.pop_front() {
+            match owed {
+                OwedAnswer::Message(message) => return Some(*message),
+                OwedAnswer::Body(mut body) => {
+                    if let Some(piece) = body.next() {
+                        // The rest of it is owed first.
+                        self.0.push_front(OwedAnswer::Body(body));
+                        return Some(piece);
+                    }
+                }
             }
         }
+        None
     }
 }

@@ -20,7 +20,6 @@ use crate::proxy::head::Head;
 use crate::proxy::headers::{Headers, tell_record};
 use crate::proxy::inbound::Inbound;
 use crate::proxy::placement::Placement;
-use crate::proxy::pressure::HeldBody;
 use crate::proxy::proxy_error::ProxyError;
 use crate::proxy::request_course::RequestCourse;
 use crate::proxy::request_view::RequestView;
@@ -60,10 +59,8 @@ pub(crate) struct CarriedPlacer {
 pub(crate) struct PlaceOrder<'a> {
     /// Its head.
     pub(crate) head: request::Parts,
-    /// As much of its body as is there.
+    /// As much of its body as is there, which has room.
     pub(crate) body: Bytes,
-    /// What that takes.
-    pub(crate) held: HeldBody,
     /// Whether more of it comes.
     pub(crate) is_cut: bool,
     /// When its head came.
@@ -109,14 +106,15 @@ impl CarriedPlacer {
     ///
     /// Dropping the future places nothing.
     pub(crate) async fn place(&self, order: PlaceOrder<'_>) -> Result<Box<CarriedRequest>, Response<Bytes>> {
-        let PlaceOrder { head, body, held, is_cut, started, allowed } = order;
+        let PlaceOrder { head, body, is_cut, started, allowed } = order;
         let route = carried_route(head.uri.path());
         let head = Head::carried(head);
         let inbound = Inbound {
             route,
             head,
             body,
-            held,
+            // Whoever carries the request has taken room for its body.
+            held: self.proxy.pressure().body(),
             key: None,
             started,
             waits_until: None,
